@@ -1,0 +1,39 @@
+# make demo   the main job on CPU, in a few minutes; names the files it made
+# make test   everything CI checks
+# Both create .venv and install what they need.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PARTS := tasks envs rewards sandboxes agents trainers evals
+
+.PHONY: demo test check types lint bench clean
+
+demo: .venv/ready
+	$(BIN)/python examples/demo.py
+
+test: check
+	$(BIN)/python -m pytest
+
+check: lint types
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy cannot follow an editable install whose folders lie beside each other, so it reads them through links.
+types: .venv/ready
+	rm -rf build/types && mkdir -p build/types/stepgym
+	ln -s $(CURDIR)/stepgym/* build/types/stepgym/
+	for part in $(PARTS); do ln -s $(CURDIR)/$$part build/types/stepgym/$$part; done
+	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
+
+bench: .venv/ready
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv build dist *.egg-info rewards/*.so
+
+.venv/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,19 @@
+"""The one compiled part, which pyproject.toml cannot declare without an experimental table.
+
+Built against Python's stable ABI, so that one wheel serves every Python from 3.11 on.
+"""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "stepgym.rewards._matching",
+            sources=["rewards/_matching.c"],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")],
+            py_limited_api=True,
+            extra_compile_args=["-O2"],
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,31 @@
+"""Math and software-engineering tasks as Gymnasium environments for language agents.
+
+Importing this is light (no gymnasium, no torch) and makes every environment known to Gymnasium, whichever of the two is
+imported first:
+
+    import gymnasium as gym, stepgym
+    env = gym.make("stepgym/Math-v0", tasks="aime24")
+"""
+
+from stepgym.records import Attempt, Message, Reply, Role, Score, Status, Step, Stop, Task, Trajectory, Usage
+from stepgym.registration import env_ids, register_envs
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attempt",
+    "Message",
+    "Reply",
+    "Role",
+    "Score",
+    "Status",
+    "Step",
+    "Stop",
+    "Task",
+    "Trajectory",
+    "Usage",
+    "__version__",
+    "env_ids",
+]
+
+register_envs()

@@ -1,0 +1,129 @@
+"""The ``stepgym`` command: one table of commands, each a function of one frozen dataclass.
+
+A command's flags are the fields of its dataclass, and ``--config FILE.toml`` gives the same fields from a file, flags
+winning. Nothing of a command is imported before it is called. Exit codes: 0 done, 1 a bug, 2 bad input or a part of
+ours that failed (one sentence on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from stepgym.codec import decode_fields, is_required
+from stepgym.errors import ConfigError, StepgymError
+from stepgym.registry import unknown
+
+COMMANDS: Mapping[str, str] = {
+    "tasks list": "stepgym.tasks.commands:list_sets",
+    "tasks show": "stepgym.tasks.commands:show",
+    "tasks export": "stepgym.tasks.commands:export",
+    "validate": "stepgym.evals.commands:validate",
+    "rollout": "stepgym.evals.commands:rollout",
+    "eval math": "stepgym.evals.commands:eval_math",
+    "train": "stepgym.trainers.commands:train",
+    "view": "stepgym.evals.commands:view",
+    "doctor": "stepgym.doctor:main",
+}
+"""Command words to ``module:function``; the first line of the function's docstring is its line in the help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line (`sys.argv` by default) and exit."""
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    except StepgymError as error:
+        print(f"stepgym: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("\nstepgym: interrupted; what was done so far is kept", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # `stepgym tasks show … | head`
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from stepgym import __version__
+
+        print(__version__)
+        return 0
+    name = _command(words)
+    command = _load(COMMANDS[name])
+    command(_configuration(name, command, words[len(name.split()) :]))
+    return 0
+
+
+def _command(words: Sequence[str]) -> str:
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name
+    kin = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if kin:
+        given = " ".join(words[:2]) if len(words) > 1 and not words[1].startswith("-") else words[0]
+        raise unknown("command", given, kin)
+    raise unknown("command", words[0], COMMANDS)
+
+
+def _load(path: str) -> Callable[[Any], None]:
+    module, _, attribute = path.partition(":")
+    command: Callable[[Any], None] = getattr(import_module(module), attribute)
+    return command
+
+
+def _configuration(name: str, command: Callable[[Any], None], words: list[str]) -> Any:
+    """The command's dataclass, from the flags in `words` over the fields of ``--config FILE.toml``."""
+    import tyro
+
+    (kind,) = (hint for key, hint in get_type_hints(command).items() if key != "return")
+    default: Any = tyro.MISSING_NONPROP
+    if "--config" in words:
+        at = words.index("--config")
+        if at + 1 == len(words):
+            raise ConfigError("--config needs a file name")
+        given = _from_file(kind, Path(words[at + 1]))
+        default = kind(**{f.name: tyro.MISSING for f in fields(kind) if is_required(f)} | given)
+        words = words[:at] + words[at + 2 :]
+    return tyro.cli(
+        kind,
+        prog=f"stepgym {name}",
+        description=command.__doc__,
+        args=words,
+        default=default,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def _from_file(kind: Any, path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    return decode_fields(
+        kind, {key.replace("-", "_"): value for key, value in table.items()}, where=f"{path}: settings"
+    )
+
+
+def _help() -> str:
+    lines = ["usage: stepgym COMMAND [options]     (stepgym COMMAND --help for its options)", ""]
+    for name, path in COMMANDS.items():
+        summary = (_load(path).__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:<14} {summary}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Makes stepgym's environments known to Gymnasium without importing it.
+
+Gymnasium has no plug-in entry point: ids are registered by importing a package. Importing gymnasium takes 0.2 to 0.5
+seconds, which somebody who only wants a reward should not pay. So if gymnasium is loaded already, the ids are
+registered at once; otherwise at the end of its own import, whenever that comes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+
+def env_ids() -> list[str]:
+    """Every registered id, such as ``stepgym/Math-v0``; each works as ``gym.make(id)`` with no further argument."""
+    from stepgym.envs import ENVS
+
+    return list(ENVS)
+
+
+def register_envs() -> None:
+    """Register every id, now or when gymnasium is imported. Doing it twice does no harm."""
+    if "gymnasium" in sys.modules:
+        _register()
+    elif not any(isinstance(finder, _GymnasiumFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _GymnasiumFinder())
+
+
+def _register() -> None:
+    from gymnasium.envs.registration import register, registry
+
+    from stepgym.envs import ENVS
+
+    for env_id, path in ENVS.items():
+        if env_id not in registry:
+            register(id=env_id, entry_point=path, vector_entry_point="stepgym.envs.vector:ThreadVectorEnv")
+
+
+class _GymnasiumFinder(MetaPathFinder):
+    """Finds gymnasium as usual, once, with a loader that registers our ids after it has run."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "gymnasium":
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _ThenRegister(spec.loader)
+        return spec
+
+
+class _ThenRegister(Loader):
+    def __init__(self, inner: Loader) -> None:
+        self.inner = inner
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.inner.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Hand the module back to its own loader first: reloading and resource look-ups must see an ordinary module.
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self.inner
+        self.inner.exec_module(module)
+        _register()
