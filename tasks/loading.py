@@ -1,0 +1,179 @@
+"""From a name, a path or a data set to a tuple of tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+
+from stepgym.errors import ConfigError, MissingDependencyError, TaskError
+from stepgym.records import Task
+from stepgym.registry import unknown
+from stepgym.tasks import FAMILIES
+from stepgym.tasks.family import FamilySpec
+from stepgym.tasks.fields import Fields
+from stepgym.tasks.hub import read_hub
+from stepgym.tasks.mapping import Rules, to_task
+from stepgym.tasks.rows import SUFFIXES, Row, read_rows
+from stepgym.tasks.sets import SETS, set_of_file
+
+WORKED = "worked"
+"""The name of the hand-written problems that come with the package."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a name stands for."""
+
+    name: str
+    kind: str
+    """``family``, ``benchmark`` or ``written``."""
+    about: str
+    hub: str = ""
+    """The data set on the hub that a benchmark can be got from."""
+    path: str = ""
+    """The benchmark's file, if it is here."""
+
+
+def names() -> list[str]:
+    """Everything `load` knows by name: families, benchmarks and ``worked``."""
+    return [entry.name for entry in listing()]
+
+
+def listing() -> list[Listing]:
+    """The same with a line on each, in the order of the names."""
+    entries = [Listing(name=WORKED, kind="written", about="worked problems that come with the package")]
+    for name, path in FAMILIES.items():
+        about = (import_module(path.partition(":")[0]).__doc__ or "").partition("\n")[0]
+        entries.append(Listing(name=name, kind="family", about=about))
+    for name, known in SETS.items():
+        file = path_of(name)
+        entries.append(
+            Listing(name=name, kind="benchmark", about=known.about, hub=known.hub, path=str(file) if file else "")
+        )
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def load(
+    source: str | os.PathLike[str] | Sequence[Task],
+    *,
+    limit: int | None = None,
+    fields: Fields | None = None,
+    answerless: bool = False,
+) -> tuple[Task, ...]:
+    """The tasks of a source, in its order; at most the first `limit`.
+
+    A source is a benchmark's name (``aime24``), ``worked``, a family (``arithmetic?level=3&count=256&split=test``, and
+    ``seed=1``), a path to a .jsonl, .json or .parquet file, a data set of the hub (``hf:owner/name?split=train``), or
+    tasks, which are checked and given back. `fields` names the columns of a file or data set whose names are not the
+    usual ones, and `answerless` lets rows without a gold answer pass.
+
+    Raises `TaskError`, `ConfigError`, `UnknownNameError` or `MissingDependencyError`, each with one clear sentence.
+    """
+    if limit is not None and limit < 0:
+        raise ConfigError(f"limit must not be negative, but is {limit}")
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return _checked(source)[:limit]
+    if isinstance(source, str) and source.partition("?")[0] in FAMILIES:
+        return _generated(FamilySpec.parse(source), limit)
+    if source == WORKED:
+        return _from_file(Path(__file__).with_name("worked.jsonl"), Rules(name=WORKED), limit)
+    if isinstance(source, str) and source in SETS:
+        return _named(source, _rules(source, fields, answerless), limit)
+    if isinstance(source, str) and source.startswith("hf:"):
+        data_set = source.removeprefix("hf:")
+        return _collect(read_hub(data_set), _rules(data_set.partition("?")[0], fields, answerless), limit)
+    if isinstance(source, str) and not _is_path(source):
+        raise unknown("task set (nor a .jsonl, .json or .parquet file)", source.partition("?")[0], names())
+    path = Path(source)
+    return _from_file(path, _rules(set_of_file(path.stem) or path.stem, fields, answerless), limit)
+
+
+def path_of(name: str) -> Path | None:
+    """The file of a named benchmark under ``$STEPGYM_DATA``, if it is there."""
+    folder = os.environ.get("STEPGYM_DATA")
+    if not folder:
+        return None
+    places = (Path(folder), Path(folder) / "math")
+    files = (place / f"{SETS[name].file}{suffix}" for place in places for suffix in SUFFIXES)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _rules(name: str, fields: Fields | None, answerless: bool) -> Rules:
+    known = SETS.get(name)
+    return Rules(
+        name=name,
+        fields=fields or Fields(),
+        whole_numbers=known is not None and known.whole_numbers,
+        short_solutions=known is not None and known.short_solutions,
+        answerless=answerless or (known is not None and known.answerless),
+    )
+
+
+def _named(name: str, rules: Rules, limit: int | None) -> tuple[Task, ...]:
+    if path := path_of(name):
+        return _from_file(path, rules, limit)
+    known = SETS[name]
+    remedy = f"put {known.file}.jsonl into a folder and name the folder in STEPGYM_DATA"
+    try:
+        return _collect(read_hub(known.hub), rules, limit)
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            f"task set {name!r} is not here: {remedy}, or get it from the hub: {error}"
+        ) from error
+    except TaskError as error:
+        raise TaskError(f"task set {name!r} is not here: {remedy}, or get it from the hub: {error}") from error
+
+
+def _is_path(source: str) -> bool:
+    return source.endswith(SUFFIXES) or os.sep in source or os.path.exists(source)
+
+
+def _from_file(path: Path, rules: Rules, limit: int | None) -> tuple[Task, ...]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
+    return _read_once(path, (stat.st_mtime_ns, stat.st_size), rules, limit)
+
+
+# Many environments open the same tasks; they are immutable, so one copy serves them all.
+@lru_cache(maxsize=16)
+def _read_once(path: Path, stamp: tuple[int, int], rules: Rules, limit: int | None) -> tuple[Task, ...]:  # noqa: ARG001
+    return _collect(read_rows(path), rules, limit)
+
+
+@lru_cache(maxsize=16)
+def _generated(spec: FamilySpec, limit: int | None) -> tuple[Task, ...]:
+    return spec.tasks(limit)
+
+
+def _collect(rows: Iterable[Row], rules: Rules, limit: int | None) -> tuple[Task, ...]:
+    tasks: list[Task] = []
+    places: dict[str, str] = {}
+    for index, row in enumerate(islice(rows, limit)):
+        task = to_task(row, index, rules)
+        if task.id in places:
+            raise TaskError(f"{row.where}: the id {task.id!r} is taken by {places[task.id]}")
+        places[task.id] = row.where
+        tasks.append(task)
+    if not tasks and limit != 0:
+        raise TaskError(f"{rules.name}: there is no task in it")
+    return tuple(tasks)
+
+
+def _checked(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    seen: set[str] = set()
+    for index, task in enumerate(tasks):
+        if not isinstance(task, Task):
+            raise TaskError(f"tasks[{index}] is a {type(task).__name__}, not a Task")
+        if not task.id or not task.prompt.strip():
+            raise TaskError(f"tasks[{index}] has an empty {'prompt' if task.id else 'id'}")
+        if task.id in seen:
+            raise TaskError(f"tasks[{index}]: the id {task.id!r} is taken by an earlier task")
+        seen.add(task.id)
+    return tuple(tasks)
