@@ -73,7 +73,7 @@ def _command(words: Sequence[str]) -> str:
     if kin:
         given = " ".join(words[:2]) if len(words) > 1 and not words[1].startswith("-") else words[0]
         raise unknown("command", given, kin)
-    raise unknown("command", words[0], COMMANDS)
+    raise unknown("command", words[0], {name.split()[0] for name in COMMANDS})
 
 
 def _load(path: str) -> Callable[[Any], None]:

@@ -35,6 +35,11 @@ class Task:
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Anything else worth keeping from the source row: subject, level, unit. JSON values only."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return (
+            self  # immutable; Gymnasium deep-copies the keyword arguments of an environment with every look at its spec
+        )
+
     def to_json(self) -> str:
         """One line of JSON; `from_json` is its inverse."""
         return json.dumps(encode(self), ensure_ascii=False)

@@ -36,7 +36,14 @@ def _register() -> None:
 
     for env_id, path in ENVS.items():
         if env_id not in registry:
-            register(id=env_id, entry_point=path, vector_entry_point="stepgym.envs.vector:ThreadVectorEnv")
+            # Gymnasium's passive checker warns of a NaN reward, which is how an ungraded step must look; the contract
+            # tests run it, and `check_env`, over every id.
+            register(
+                id=env_id,
+                entry_point=path,
+                vector_entry_point=f"stepgym.envs.vector:{env_id}",
+                disable_env_checker=True,
+            )
 
 
 class _GymnasiumFinder(MetaPathFinder):

@@ -11,12 +11,16 @@ from stepgym.errors import UnknownNameError
 
 T = TypeVar("T")
 
+SHOWN = 24
+"""Most names that an error lists."""
+
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """The error for a name that is not in a table: suggests the nearest one, else lists them all."""
+    """The error for a name that is not in a table: suggests the nearest one, else lists what there is."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {listed or 'none'}"
     return UnknownNameError(f"no {kind} named {name!r}; {hint}")
 
 

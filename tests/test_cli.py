@@ -41,7 +41,7 @@ def test_every_command_explains_its_options(name: str) -> None:
         (["evl"], "did you mean"),
         (["eval"], "did you mean 'eval math'"),
         (["eval", "maths"], "did you mean 'eval math'"),
-        (["tasks", "show", "aime42"], "aime24"),
+        (["tasks", "show", "aime42"], "did you mean 'aime2"),
         (["tasks", "show", "no/such/file.jsonl"], "no/such/file.jsonl"),
         (["validate", "arithmetik"], "did you mean 'arithmetic'"),
         (["eval", "math", "--policy", "opnai"], "did you mean 'openai'"),

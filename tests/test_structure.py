@@ -74,12 +74,6 @@ def test_each_layer_imports_only_what_stands_before_it(file: Path) -> None:
         assert parts[0] not in LAYERS, f"{file.relative_to(ROOT)} imports {name}, which is not stepgym.{name}"
 
 
-@pytest.mark.parametrize("file", sources(), ids=lambda file: str(file.relative_to(ROOT)))
-def test_torch_is_imported_only_under_trainers_and_lazily_elsewhere(file: Path) -> None:
-    if file.relative_to(ROOT).parts[0] != "trainers":
-        assert "torch" not in {name.split(".")[0] for name in imported(file, module_level_only=True)}
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_a_package_is_light(package: str) -> None:
     code = f"import sys, {package}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
