@@ -1,0 +1,58 @@
+"""Who judges: verifiers, similarities, format rules, pass@k, and how they combine.
+
+Add one: a file here, and a line in the table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stepgym.lazy import exports
+from stepgym.registry import Registry
+from stepgym.rewards.contract import Reward, TaskChecker, check_task
+
+if TYPE_CHECKING:
+    from stepgym.rewards.combine import FirstThatApplies, Product, WeightedSum
+    from stepgym.rewards.format import Format
+    from stepgym.rewards.maths.verifier import MathVerifier
+    from stepgym.rewards.passing import PassAtK, pass_at_k
+    from stepgym.rewards.similarity import SequenceSimilarity
+
+REWARDS: Registry[Reward] = Registry(
+    "reward",
+    {
+        "math": "stepgym.rewards.maths.verifier:MathVerifier",
+        "math-verify": "stepgym.rewards.maths.math_verify:MathVerifyGrader",
+        "similarity": "stepgym.rewards.similarity:SequenceSimilarity",
+        "format": "stepgym.rewards.format:Format",
+    },
+)
+
+__getattr__ = exports(
+    __name__,
+    {
+        "FirstThatApplies": "stepgym.rewards.combine",
+        "Format": "stepgym.rewards.format",
+        "MathVerifier": "stepgym.rewards.maths.verifier",
+        "PassAtK": "stepgym.rewards.passing",
+        "Product": "stepgym.rewards.combine",
+        "SequenceSimilarity": "stepgym.rewards.similarity",
+        "WeightedSum": "stepgym.rewards.combine",
+        "pass_at_k": "stepgym.rewards.passing",
+    },
+)
+
+__all__ = [
+    "REWARDS",
+    "FirstThatApplies",
+    "Format",
+    "MathVerifier",
+    "PassAtK",
+    "Product",
+    "Reward",
+    "SequenceSimilarity",
+    "TaskChecker",
+    "WeightedSum",
+    "check_task",
+    "pass_at_k",
+]
