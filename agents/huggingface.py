@@ -1,0 +1,118 @@
+"""HuggingFace transformers in this process, on CPU or GPU: any causal model, exact tokens and log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stepgym.agents.batching import BatchingPolicy, Chat
+from stepgym.agents.chat_prompt import prompt_ids
+from stepgym.agents.policy import Sampling
+from stepgym.errors import MissingDependencyError, PolicyError
+from stepgym.records import Reply
+
+
+class TransformersPolicy(BatchingPolicy):
+    """A causal language model from a folder or the hub. Needs the extra ``train``.
+
+    `Reply.logprobs` are those of the model itself (temperature 1, no truncation), whatever the sampling settings:
+    what vLLM reports, and what a policy-gradient ratio needs. With a seed, a row repeats itself whatever it shares its
+    batch with, up to the rounding of batched matrix products.
+    """
+
+    def __init__(self, model: str, *, device: str = "auto", dtype: str = "auto", max_batch: int = 32) -> None:
+        """`device` auto is the first GPU if there is one. Raises `PolicyError` if the model cannot be loaded."""
+        super().__init__(max_batch=max_batch)
+        try:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        except ImportError as error:
+            raise MissingDependencyError("transformers models need more: pip install 'stepgym[train]'") from error
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(model)
+            self._model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device).eval()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise PolicyError(f"cannot load the model {model!r}: {str(error).partition(chr(10))[0]}") from error
+        self.model, self.device = model, device
+        self._ends = _end_tokens(self._model, self._tokenizer)
+        self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else (self._ends or [0])[0]
+        # The model's own defaults (a repetition penalty, say) would change the distribution behind our back.
+        self._model.generation_config = GenerationConfig(eos_token_id=self._ends or None, pad_token_id=self._pad)
+
+    @property
+    def name(self) -> str:
+        """``transformers:`` and the model."""
+        return f"transformers:{self.model}"
+
+    def sample_batch(
+        self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int | None]
+    ) -> Sequence[Reply | PolicyError]:
+        """Rows that could outgrow the model's window are sampled alone, so that they cut nobody else off."""
+        window = getattr(self._model.config, "max_position_embeddings", None) or 2**31
+        prompts = [prompt_ids(self._tokenizer, chat) for chat in chats]
+        replies: dict[int, Reply | PolicyError] = {}
+        together: list[int] = []
+        alone: list[list[int]] = []
+        for i, prompt in enumerate(prompts):
+            if not 0 < len(prompt) < window:
+                replies[i] = PolicyError(f"a prompt of {len(prompt)} tokens does not fit the window of {window}")
+            elif len(prompt) + sampling.max_tokens <= window:
+                together.append(i)
+            else:
+                alone.append([i])
+        for rows in [together, *alone] if together else alone:
+            limit = min(sampling.max_tokens, window - max(len(prompts[i]) for i in rows))
+            made = self._generate([prompts[i] for i in rows], sampling, limit, [seeds[i] for i in rows])
+            replies.update(zip(rows, made, strict=True))
+        return [replies[i] for i in range(len(chats))]
+
+    def _generate(
+        self, prompts: Sequence[tuple[int, ...]], sampling: Sampling, limit: int, seeds: Sequence[int | None]
+    ) -> list[Reply]:
+        import torch
+
+        from stepgym.agents.row_sampler import RowSampler
+
+        width = max(map(len, prompts))
+        ids = torch.tensor([[self._pad] * (width - len(row)) + list(row) for row in prompts], device=self.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=self.device)
+        rows = RowSampler(
+            sampling, seeds, ends=self._ends, decode=self._tokenizer.decode, interrupted=lambda: self.closing
+        )
+        try:
+            with torch.inference_mode():
+                self._model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    max_new_tokens=limit,
+                    do_sample=False,
+                    logits_processor=[rows.choose],
+                    stopping_criteria=[rows.ended],
+                )
+        except torch.cuda.OutOfMemoryError as error:
+            raise PolicyError(f"out of memory with {len(prompts)} rows of up to {width + limit} tokens") from error
+        return [
+            Reply(
+                text=_cut(self._tokenizer.decode(tokens, skip_special_tokens=True), sampling.stop),
+                prompt=prompt,
+                tokens=tuple(tokens),
+                logprobs=tuple(logprobs),
+                finished=ended,
+            )
+            for prompt, tokens, logprobs, ended in zip(
+                prompts, rows.tokens_B_T, rows.logprobs_B_T, rows.ended_B, strict=True
+            )
+        ]
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """What ends a reply: the tokenizer's end token, and those the model declares (chat models have several)."""
+    declared = model.generation_config.eos_token_id
+    ids = declared if isinstance(declared, list) else [declared]
+    return sorted({token for token in (*ids, tokenizer.eos_token_id) if token is not None})
+
+
+def _cut(text: str, stops: Sequence[str]) -> str:
+    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]

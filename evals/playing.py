@@ -1,0 +1,89 @@
+"""Plays the episodes of a run that are still missing, and stores each as soon as it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from stepgym.agents.policy import Agent
+from stepgym.agents.rollout import Episode, Finished, rollout_all
+from stepgym.errors import ConfigError, PolicyError, TaskError
+from stepgym.evals.run_folder import Place, RunFolder
+from stepgym.progress import Progress
+from stepgym.records import Stop, Task
+from stepgym.store import JsonLines
+from stepgym.trajectories import VERSION, StoredTrajectory
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+def plan(tasks: Sequence[Task], *, samples: int, seed: int) -> Iterator[Episode]:
+    """Every episode of a run: all tasks once, then all again, each with a seed that depends on nothing else.
+
+    Raises `ConfigError` for no samples, and `TaskError` if two tasks have one id: who could tell their answers apart?
+    """
+    if samples < 1:
+        raise ConfigError(f"samples must be at least 1, got {samples}")
+    if len({task.id for task in tasks}) < len(tasks):
+        twice = next(task.id for i, task in enumerate(tasks) if any(task.id == other.id for other in tasks[:i]))
+        raise TaskError(f"two tasks have the id {twice!r}")
+    for index in range(samples):
+        for task in tasks:
+            name = hashlib.sha256(f"{seed}/{task.id}/{index}".encode("utf-8", "surrogatepass"))
+            yield Episode(task=task, index=index, seed=int.from_bytes(name.digest()[:4]) >> 1)
+
+
+async def play_missing(
+    folder: RunFolder,
+    file: JsonLines,
+    episodes: Collection[Episode],
+    *,
+    make_env: Callable[[], gymnasium.Env[str, str]],
+    make_agent: Callable[[], Agent],
+    grader: str,
+    concurrency: int,
+    patience: int,
+    title: str,
+) -> None:
+    """Play those `episodes` that the folder does not hold, or holds as failed, and append them to its `file`.
+
+    An episode that fails is stored as such and does not stop the run; `patience` failures in a row do, with a
+    `PolicyError`: the endpoint is dead, and the rest would fail too.
+    """
+    done = {place for place, line in folder.read(grader).items() if line.trajectory.stop is not Stop.ERROR}
+    missing = [episode for episode in episodes if Place(episode.task.id, episode.index) not in done]
+    with Progress(title, len(episodes), done=len(episodes) - len(missing)) as progress:
+        recorder = _Recorder(file, progress, grader=grader, patience=patience)
+        async with aclosing(rollout_all(make_env, make_agent, missing, concurrency=concurrency)) as stream:
+            async for finished in stream:
+                recorder.record(finished)
+
+
+class _Recorder:
+    """Stores finished episodes, shows how it goes, and notices when nothing goes any more."""
+
+    def __init__(self, file: JsonLines, progress: Progress, *, grader: str, patience: int) -> None:
+        self.file, self.progress, self.grader, self.patience = file, progress, grader, patience
+        self.rewards: list[float] = []
+        self.failures = 0
+
+    def record(self, finished: Finished) -> None:
+        episode, trajectory = finished.episode, finished.trajectory
+        self.file.append(
+            StoredTrajectory(
+                version=VERSION, sample=episode.index, seed=episode.seed, grader=self.grader, trajectory=trajectory
+            )
+        )
+        if trajectory.stop is Stop.ERROR:
+            self.failures += 1
+            if self.failures >= self.patience:
+                raise PolicyError(f"stopped after {self.failures} failures in a row; the last: {trajectory.error}")
+            self.progress.advance(f"failed: {trajectory.error[:80]}")
+            return
+        self.failures = 0
+        if trajectory.graded:
+            self.rewards.append(trajectory.reward)
+        self.progress.advance(f"mean reward {sum(self.rewards) / len(self.rewards):.3f}" if self.rewards else "")

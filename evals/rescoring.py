@@ -1,0 +1,73 @@
+"""Grades the stored answers of a run again, without a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from stepgym.codec import decode, encode
+from stepgym.errors import RewardError, StoreError
+from stepgym.evals.maths import MathEval, write_report
+from stepgym.evals.report import MathReport
+from stepgym.evals.run_folder import FINGERPRINTS, RunFolder
+from stepgym.progress import Progress
+from stepgym.records import Attempt, Score, Stop
+from stepgym.rewards import REWARDS, Reward
+from stepgym.store import JsonLines, write_whole
+from stepgym.trajectories import StoredTrajectory
+
+
+def rescore_math(path: Path, *, grader: str) -> MathReport:
+    """Grade every stored answer of the run in `path` with `grader`, against the task it was stored with.
+
+    The trajectory file is replaced as a whole at the end, so that a kill leaves the old verdicts; then the report is
+    written anew. Samples that failed have no answer, and stay as they are. Raises `StoreError` for a folder without a
+    run, or one that is being written to, and `UnknownNameError` for a grader there is not.
+    """
+    folder, reward = RunFolder(path), REWARDS.make(grader)
+    if not folder.trajectories.exists():
+        raise StoreError(f"{path} holds no trajectories to grade")
+    settings = folder.settings()
+    with JsonLines(folder.trajectories):  # nobody may add to it meanwhile
+        lines = list(folder.read().values())
+        with Progress(f"grading with {grader}", len(lines)) as progress, ThreadPoolExecutor(os.cpu_count()) as threads:
+            graded = []
+            for line in threads.map(lambda line: _graded_again(line, reward, grader), lines):
+                graded.append(line)
+                progress.advance()
+        _replace(folder.trajectories, graded)
+        write_whole(folder.config, json.dumps({**settings, "grader": grader}, indent=2, ensure_ascii=False) + "\n")
+    known = {name: value for name, value in settings.items() if name not in FINGERPRINTS}
+    config = decode(MathEval, known, where=f"{folder.config}: settings")
+    return write_report(replace(config, grader=grader), folder)
+
+
+def _graded_again(line: StoredTrajectory, reward: Reward, grader: str) -> StoredTrajectory:
+    trajectory = line.trajectory
+    if trajectory.stop is Stop.ERROR:
+        return replace(line, grader=grader)
+    *before, last = trajectory.steps
+    try:
+        score = reward(Attempt(task=trajectory.task, text=last.reply.text, index=len(before)))
+    except RewardError as error:
+        score = Score.ungraded(str(error))
+    stop = Stop.UNGRADED if not score.graded else trajectory.stop
+    if score.graded and stop is Stop.UNGRADED:
+        stop = Stop.ANSWERED
+    steps = (*before, replace(last, score=score))
+    return replace(line, grader=grader, trajectory=replace(trajectory, steps=steps, stop=stop))
+
+
+def _replace(path: Path, lines: Iterable[StoredTrajectory]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        for line in lines:
+            text = json.dumps(encode(line), ensure_ascii=False, allow_nan=False)
+            file.write(text.encode("utf-8", "surrogatepass") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
