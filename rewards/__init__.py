@@ -22,7 +22,8 @@ REWARDS: Registry[Reward] = Registry(
     "reward",
     {
         "math": "stepgym.rewards.maths.verifier:MathVerifier",
-        "math-verify": "stepgym.rewards.maths.math_verify:MathVerifyGrader",
+        "math-qwen": "stepgym.rewards.maths.verifier:qwen_verifier",
+        "math-verify": "stepgym.rewards.maths.math_verify_grader:MathVerifyGrader",
         "similarity": "stepgym.rewards.similarity:SequenceSimilarity",
         "format": "stepgym.rewards.format:Format",
     },
