@@ -1,0 +1,54 @@
+"""`train`: settings to a finished run. Which engine does the work is a name in the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepgym.errors import ConfigError
+from stepgym.registry import unknown
+from stepgym.trainers.config import TrainConfig
+from stepgym.trainers.making import make_recipe
+from stepgym.trainers.metrics import HeldOut
+
+ENGINES = {"local": "one process, on a CPU or a GPU"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What a run came to."""
+
+    folder: Path
+    checkpoint: Path
+    curve: Path
+    """The learning curve, a PNG."""
+    report: Path
+    """A self-contained HTML page."""
+    steps: int
+    idle_steps: int
+    """Steps in which there was nothing to learn from."""
+    before: HeldOut
+    after: HeldOut
+
+
+def train(config: TrainConfig) -> Training:
+    """Run it, or go on with it where its folder says it stopped.
+
+    Raises `ConfigError` for settings that cannot work, `TaskError` for tasks that the recipe cannot learn from,
+    `StoreError` for a folder of another run, and `KeyboardInterrupt` once the step in progress is done and saved.
+    """
+    check_engine(config.engine)
+    recipe = make_recipe(config.recipe, config.settings)
+    from stepgym.trainers.local import LocalEngine
+
+    return LocalEngine(config, recipe).run()
+
+
+def check_engine(name: str) -> None:
+    """Raises `UnknownNameError`, or `ConfigError` for an engine that this release does not have."""
+    if name == "openrlhf":
+        raise ConfigError(
+            "the engine 'openrlhf' (Ray, vLLM, DeepSpeed) is not part of this release; use --engine local"
+        )
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)

@@ -1,0 +1,50 @@
+"""What a run measures: one line a step in ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stepgym.codec import decode
+from stepgym.store import read_lines
+from stepgym.trainers.learner import Update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Greedy attempts at the held-out tasks, one each."""
+
+    reward: float
+    """Mean over those that could be graded; NaN if there is none."""
+    graded: int
+    ungraded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One step. Step 0 is the model before training, and has nothing but an evaluation."""
+
+    step: int
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """What the recipe said of the samples it gathered."""
+    update: Update | None = None
+    """None if there was nothing to learn from."""
+    gather_seconds: float = 0.0
+    """Wall time of sampling and grading."""
+    learn_seconds: float = 0.0
+    """Wall time of the optimiser updates."""
+    held_out: HeldOut | None = None
+    """Where the step ended with an evaluation."""
+
+
+def read_metrics(path: Path) -> list[StepRecord]:
+    """The records of a run by step. Raises `StoreError` or `ConfigError` for a damaged file.
+
+    After a kill, the steps since the last checkpoint are done again and stand in the file twice, with the same numbers.
+    """
+    by_step: dict[int, StepRecord] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        record = decode(StepRecord, line, where=f"{path}:{number}")
+        by_step[record.step] = record
+    return [by_step[step] for step in sorted(by_step)]

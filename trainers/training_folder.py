@@ -1,0 +1,63 @@
+"""The folder of a training run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from stepgym.codec import encode
+from stepgym.errors import StoreError
+from stepgym.records import Trajectory
+from stepgym.store import write_whole
+from stepgym.trainers.checkpoint import FILE
+from stepgym.trainers.config import TrainConfig
+from stepgym.trainers.making import settings_of
+from stepgym.trainers.recipe import Recipe
+from stepgym.trajectories import VERSION, StoredTrajectory
+
+OPERATIONAL = frozenset({"out", "plan", "checkpoint_every", "max_batch", "batch_tokens", "threads", "device"})
+"""Settings that may change from one start to the next."""
+
+
+class TrainingFolder:
+    """Its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        """What the run was told, defaults included."""
+        self.checkpoint = path / FILE
+        """The weights to use, and all that the run needs to go on."""
+        self.metrics = path / "metrics.jsonl"
+        """One `StepRecord` a step."""
+        self.trajectories = path / "trajectories.jsonl"
+        """The latest attempts at the held-out tasks."""
+        self.curve = path / "curve.png"
+        self.report = path / "report.html"
+
+    def claim(self, config: TrainConfig, recipe: Recipe) -> None:
+        """Write down what this run is. Raises `StoreError` naming what differs if the folder belongs to another one."""
+        settings = {f.name: encode(getattr(config, f.name)) for f in fields(config) if f.name not in OPERATIONAL} | {
+            "settings": dict(settings_of(recipe))
+        }
+        if not self.config.exists():
+            write_whole(self.config, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            return
+        try:
+            stored = json.loads(self.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StoreError(f"{self.config}: not JSON ({error}); choose another folder with --out") from error
+        different = [name for name in settings if settings[name] != stored.get(name)]
+        if different:
+            raise StoreError(
+                f"{self.path} holds a run with another {', '.join(different)}; "
+                "choose another folder with --out, or use the same settings to go on with that run"
+            )
+
+    def write_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+        """Replace the attempts at the held-out tasks."""
+        stored = [StoredTrajectory(version=VERSION, trajectory=trajectory) for trajectory in trajectories]
+        text = "".join(json.dumps(encode(line)) + "\n" for line in stored)
+        write_whole(self.trajectories, text)
