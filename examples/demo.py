@@ -53,14 +53,14 @@ def main(demo: Demo) -> None:
     print(f"Four-digit sums never seen before, solved: {before:.1%} before GRPO, {after:.1%} after it.")
     print(f"Made in {time.monotonic() - started:.0f} s:\n")
     evaluation = demo.out / "evaluation-after"
-    for path, what in (
-        (learned.curve, "learning curve"),
-        (learned.report, "report, with attempts"),
-        (learned.checkpoint, "checkpoint"),
-        (evaluation / "trajectories.jsonl", "evaluation, every attempt"),
-        (evaluation / "report.json", "evaluation, the numbers"),
+    for what, path in (
+        ("learning curve", learned.curve),
+        ("report, with attempts", learned.report),
+        ("checkpoint", learned.checkpoint),
+        ("evaluation, every attempt", evaluation / "trajectories.jsonl"),
+        ("evaluation, the numbers", evaluation / "report.json"),
     ):
-        print(f"  {path}   {what}")
+        print(f"  {what:26} {path}")
 
 
 def heading(text: str) -> None:
@@ -149,7 +149,7 @@ def reinforce(demo: Demo, warm: Training) -> Training:
             tasks=(f"addition?level=4&count=3000&split=train&seed={demo.seed}",),
             held_out=("addition?level=4&count=100&split=test",),
             start=warm.checkpoint,
-            steps=3 if demo.smoke else 110,
+            steps=3 if demo.smoke else 80,
             target=0.95,
             evaluate_every=5,
             out=demo.out / "grpo",

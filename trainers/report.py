@@ -85,7 +85,14 @@ def _evaluations(records: Sequence[StepRecord]) -> str:
         if record.held_out is not None
     ]
     return _table(
-        ("step", "held out", "ungraded", *(f"{name.replace('_', ' ')}" for name in names), "loss", "gradient"),
+        (
+            "step",
+            "held out",
+            "held out, ungraded",
+            *(f"{name.replace('_', ' ')}" for name in names),
+            "loss",
+            "gradient",
+        ),
         rows,
         numbers=True,
     )
@@ -117,5 +124,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bool 
 
 
 def number(value: float) -> str:
-    """Four significant digits; a dash for NaN."""
-    return "–" if math.isnan(value) else f"{value:.4g}"
+    """Three decimals, two significant digits where those would be zeros, none for a whole number; a dash for NaN."""
+    if math.isnan(value):
+        return "–"
+    if value == round(value):
+        return f"{value:.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"
