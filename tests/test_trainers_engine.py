@@ -286,6 +286,6 @@ def test_the_demo_runs(tmp_path: Path) -> None:
     words = [sys.executable, str(demo), "--smoke", "--out", str(tmp_path / "demo")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    named = [line.split()[0] for line in done.stdout.split("Made in")[1].splitlines()[2:]]
+    named = [line.split()[-1] for line in done.stdout.split("Made in")[1].splitlines()[2:]]
     assert len(named) == 5
     assert all(Path(name).stat().st_size > 0 for name in named)
