@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # asyncio's own pool has only a few threads for each core, but environments mostly wait. Threads start when needed.
-_THREADS = ThreadPoolExecutor(256, thread_name_prefix="stepgym-env")
+_THREADS = ThreadPoolExecutor(256, thread_name_prefix="stepgym-rollout")
 
 
 async def rollout(env: gymnasium.Env[str, str], agent: Agent, task: Task, *, seed: int | None = None) -> Trajectory:

@@ -79,6 +79,8 @@ def evaluate_math(config: MathEval, *, make_agent: Callable[[], Agent] | None = 
     from stepgym.tasks import load
 
     _check(config)
+    if make_agent is None:
+        POLICIES.load(config.policy)  # an unknown name is found before a folder is made
     tasks = load(config.tasks, limit=config.limit)
     folder = math_folder(config)
     settings: dict[str, Any] = {"tasks": tasks, "reward": config.grader, "max_steps": 1, "instructions": ""}
@@ -141,9 +143,7 @@ def math_folder(config: MathEval) -> RunFolder:
 
 
 def _check(config: MathEval) -> None:
-    """Find what can be found wrong before a folder is made."""
     find_prompt(config.prompt)
-    POLICIES.load(config.policy)
     REWARDS.load(config.grader)
     for name in ("samples", "concurrency", "patience", "max_tokens"):
         if getattr(config, name) < 1:
