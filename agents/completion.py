@@ -8,6 +8,9 @@ from typing import Any
 
 from stepgym.records import Reply, Usage
 
+MOST_TOKENS = 2**40
+"""A count above it is no count."""
+
 
 class GarbageError(ValueError):
     """The body is not a chat completion; the message says what is wrong with it."""
@@ -48,8 +51,11 @@ def parse_completion(body: bytes) -> Reply:
 
 def _usage(value: Any) -> Usage:
     counts = value if isinstance(value, Mapping) else {}
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    return Usage(prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0)
+    return Usage(_count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")))
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else 0
 
 
 def _integers(value: Any) -> tuple[int, ...]:

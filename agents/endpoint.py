@@ -69,6 +69,11 @@ class OpenAIPolicy:
             raise ConfigError(
                 f"base_url {base_url!r} is no address of an endpoint; it looks like http://localhost:8000/v1"
             )
+        if timeout <= 0 or retries < 0 or concurrency < 1:
+            raise ConfigError(
+                f"timeout must be positive, retries not negative and concurrency at least 1, "
+                f"got {timeout:g}, {retries} and {concurrency}"
+            )
         self.model, self.base_url, self.api_key_env = model, base_url.rstrip("/"), api_key_env
         self.timeout, self.backoff, self.max_bytes = timeout, Backoff(retries=retries, first=backoff), max_bytes
         self.prompt_price, self.completion_price = prompt_price, completion_price
@@ -123,7 +128,7 @@ class OpenAIPolicy:
         try:
             async with asyncio.timeout(self.timeout):
                 return await self._request(client, body)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise PolicyError(f"no address of an endpoint ({error})") from error
         except TimeoutError as error:
             raise TransientError(f"no complete answer within {self.timeout:g} s") from error
@@ -149,6 +154,8 @@ class OpenAIPolicy:
         why = f"HTTP {response.status_code}: {bytes(content[:300]).decode('utf-8', 'replace')!r}"
         if response.status_code in PASSING or response.status_code >= 500:
             raise TransientError(why, wait=parse_retry_after(response.headers.get("retry-after")))
+        if response.is_redirect:
+            why += f"; it points to {response.headers.get('location', 'nowhere')[:200]!r}: give the address it means"
         if response.status_code in (401, 403):
             why += f"; is the right key in the environment variable {self.api_key_env}?"
         raise PolicyError(why)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from stepgym.errors import ConfigError
 from stepgym.records import Message, Reply
 
 
@@ -22,6 +24,13 @@ class Sampling:
     """Strings that end a reply, and are not part of it."""
     seed: int | None = None
     """Seed of this one reply, where the back end honours it. Repeated samples of one prompt need different seeds."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1 and self.max_tokens >= 1):
+            raise ConfigError(
+                "temperature must not be negative, top_p lie above 0 and up to 1, and max_tokens be at least 1, "
+                f"got {self.temperature:g}, {self.top_p:g} and {self.max_tokens}"
+            )
 
 
 class Policy(Protocol):

@@ -72,6 +72,8 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         self.observation_space = TextSpace(longest)
         self.action_space = TextSpace(longest)
         self.reward: Reward = REWARDS.make(reward) if isinstance(reward, str) else reward
+        if not callable(self.reward):
+            raise ConfigError(f"reward must be a Reward or the name of one, got {type(reward).__name__}")
         self.tasks = load(tasks)
         if not self.tasks:
             raise TaskError("an environment needs at least one task, got none")

@@ -123,6 +123,9 @@ class ThreadVectorEnv(TextVectorEnv):
         """
         if isinstance(actions, str) or len(actions) != len(indices):
             raise ValueError(f"expected one action for each of {len(indices)} environments, got {actions!r:.60}")
+        for action in actions:
+            if not isinstance(action, str):
+                raise TypeError(f"an action is a str, got {type(action).__name__}: {action!r:.60}")
         if len(set(indices)) != len(indices) or not all(0 <= i < self.num_envs for i in indices):
             raise ValueError(f"expected different indices below {self.num_envs}, got {list(indices)}")
         chosen = dict(zip(indices, actions, strict=True))

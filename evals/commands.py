@@ -123,7 +123,8 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\n{folder.path} keeps what is finished; the same command goes on from there", file=sys.stderr)
+        if folder.trajectories.exists():
+            print(f"\n{folder.path} keeps what is finished; the same command goes on from there", file=sys.stderr)
         raise
 
 

@@ -31,5 +31,6 @@ def env_maker(env_id: str, **settings: Any) -> Callable[[], gymnasium.Env[str, s
     try:
         make().close()
     except (gymnasium.error.Error, TypeError) as error:
-        raise ConfigError(f"{env_id} cannot be made: {error}") from error
+        why, _, _ = str(error).partition(" was raised from the environment creator")  # and all tasks, in full
+        raise ConfigError(f"{env_id} cannot be made: {why}") from error
     return make

@@ -7,9 +7,8 @@ here is what is trained on there.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from stepgym.agents import POLICIES
 from stepgym.agents.chat import ChatAgent
 from stepgym.agents.making import PolicyConfig, make_policy
 from stepgym.agents.policy import Agent, Policy, Sampling
+from stepgym.agents.running import run_to_end
 from stepgym.codec import encode
 from stepgym.errors import ConfigError
 from stepgym.evals.environments import env_maker
@@ -98,7 +98,7 @@ def evaluate_math(config: MathEval, *, make_agent: Callable[[], Agent] | None = 
             patience=config.patience,
             title=f"eval {config.tasks}",
         )
-        asyncio.run(play(make_agent=make_agent) if make_agent else _play_policy(config, tasks, play))
+        run_to_end(play(make_agent=make_agent) if make_agent else _play_policy(config, tasks, play))
     return write_report(config, folder)
 
 
@@ -108,7 +108,7 @@ def write_report(config: MathEval, folder: RunFolder) -> MathReport:
 
     lines = folder.read(config.grader)
     total = tally(lines)
-    task_count = int(folder.settings()["task_count"])
+    task_count = folder.task_count()
     report = MathReport(
         tasks=config.tasks,
         policy=config.policy,
@@ -144,6 +144,7 @@ def math_folder(config: MathEval) -> RunFolder:
 
 def _check(config: MathEval) -> None:
     find_prompt(config.prompt)
+    _sampling(config)
     REWARDS.load(config.grader)
     for name in ("samples", "concurrency", "patience", "max_tokens"):
         if getattr(config, name) < 1:
@@ -154,7 +155,7 @@ def _check(config: MathEval) -> None:
         )
 
 
-async def _play_policy(config: MathEval, tasks: Sequence[Task], play: Callable[..., Awaitable[None]]) -> None:
+async def _play_policy(config: MathEval, tasks: Sequence[Task], play: Callable[..., Coroutine[Any, Any, None]]) -> None:
     policy = make_policy(config, tasks=tasks)
     try:
         await play(make_agent=lambda: _agent(config, policy))
@@ -162,9 +163,10 @@ async def _play_policy(config: MathEval, tasks: Sequence[Task], play: Callable[.
         await policy.close()
 
 
+def _sampling(config: MathEval) -> Sampling:
+    return Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens, stop=config.stop)
+
+
 def _agent(config: MathEval, policy: Policy) -> ChatAgent:
     prompt = find_prompt(config.prompt)
-    sampling = Sampling(
-        temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens, stop=config.stop
-    )
-    return ChatAgent(policy, sampling=sampling, system=prompt.system, suffix=prompt.suffix)
+    return ChatAgent(policy, sampling=_sampling(config), system=prompt.system, suffix=prompt.suffix)

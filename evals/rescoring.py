@@ -17,7 +17,7 @@ from stepgym.evals.run_folder import FINGERPRINTS, RunFolder
 from stepgym.progress import Progress
 from stepgym.records import Attempt, Score, Stop
 from stepgym.rewards import REWARDS, Reward
-from stepgym.store import JsonLines, write_whole
+from stepgym.store import JsonLines, replacing, write_whole
 from stepgym.trajectories import StoredTrajectory
 
 
@@ -32,6 +32,9 @@ def rescore_math(path: Path, *, grader: str) -> MathReport:
     if not folder.trajectories.exists():
         raise StoreError(f"{path} holds no trajectories to grade")
     settings = folder.settings()
+    folder.task_count()  # the folder of another command is refused before anything in it is changed
+    known = {name: value for name, value in settings.items() if name not in FINGERPRINTS}
+    config = decode(MathEval, known, where=f"{folder.config}: settings")
     with JsonLines(folder.trajectories):  # nobody may add to it meanwhile
         lines = list(folder.read().values())
         with Progress(f"grading with {grader}", len(lines)) as progress, ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -41,8 +44,6 @@ def rescore_math(path: Path, *, grader: str) -> MathReport:
                 progress.advance()
         _replace(folder.trajectories, graded)
         write_whole(folder.config, json.dumps({**settings, "grader": grader}, indent=2, ensure_ascii=False) + "\n")
-    known = {name: value for name, value in settings.items() if name not in FINGERPRINTS}
-    config = decode(MathEval, known, where=f"{folder.config}: settings")
     return write_report(replace(config, grader=grader), folder)
 
 
@@ -63,11 +64,9 @@ def _graded_again(line: StoredTrajectory, reward: Reward, grader: str) -> Stored
 
 
 def _replace(path: Path, lines: Iterable[StoredTrajectory]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         for line in lines:
             text = json.dumps(encode(line), ensure_ascii=False, allow_nan=False)
             file.write(text.encode("utf-8", "surrogatepass") + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)

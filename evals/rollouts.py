@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tyro.conf import Positional
 from stepgym.agents.chat import ChatAgent
 from stepgym.agents.making import PolicyConfig, make_policy
 from stepgym.agents.policy import Sampling
+from stepgym.agents.running import run_to_end
 from stepgym.evals.environments import env_maker
 from stepgym.evals.playing import plan, play_missing
 from stepgym.evals.run_folder import RunFolder, default_folder
@@ -63,6 +63,7 @@ def play_rollouts(config: Rollout) -> RunFolder:
     """Play what is missing. Safe to kill at any moment: the same call goes on where it stopped."""
     from stepgym.tasks import load
 
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
     tasks = load(config.tasks, limit=config.limit)
     env_settings: dict[str, Any] = {"tasks": tasks}
     env_settings |= {
@@ -72,7 +73,7 @@ def play_rollouts(config: Rollout) -> RunFolder:
     folder = rollout_folder(config)
     with JsonLines(folder.trajectories) as file:
         folder.claim(config, tasks)
-        asyncio.run(_play(config, tasks, folder, file, make_env))
+        run_to_end(_play(config, sampling, tasks, folder, file, make_env))
     return folder
 
 
@@ -84,13 +85,13 @@ def rollout_folder(config: Rollout) -> RunFolder:
 
 async def _play(
     config: Rollout,
+    sampling: Sampling,
     tasks: Sequence[Task],
     folder: RunFolder,
     file: JsonLines,
     make_env: Callable[[], gymnasium.Env[str, str]],
 ) -> None:
     policy = make_policy(config, tasks=tasks)
-    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
     try:
         await play_missing(
             folder,

@@ -91,6 +91,13 @@ class RunFolder:
             raise StoreError(f"{self.config}: expected a table")
         return stored
 
+    def task_count(self) -> int:
+        """How many tasks the run has. Raises `StoreError`."""
+        count = self.settings().get("task_count")
+        if not isinstance(count, int):
+            raise StoreError(f"{self.config}: task_count is missing; that is not the folder of an evaluation")
+        return count
+
     def read(self, grader: str | None = None) -> dict[Place, StoredTrajectory]:
         """The valid try at every place; a failed episode is there until it has been played again.
 

@@ -86,14 +86,15 @@ def write_page(run: Path, out: Path | None, *, limit: int) -> Path:
 
 def find_trajectory(run: Path, task: str, sample: int) -> StoredTrajectory:
     """One episode of a run, its last try. Raises `UnknownNameError` if there is none."""
-    found, names = None, set()
+    found, names, samples = None, set(), set()
     for line in read_trajectories(_trajectory_file(run)):
         names.add(line.trajectory.task.id)
-        if line.trajectory.task.id == task and line.sample == sample:
-            found = line
+        if line.trajectory.task.id == task:
+            samples.add(str(line.sample))
+            found = line if line.sample == sample else found
     if found is None:
-        if task in names:
-            raise unknown(f"sample of {task!r}", str(sample), ())
+        if samples:
+            raise unknown(f"sample of {task!r}", str(sample), samples)
         raise unknown("task in this run", task, names)
     return found
 

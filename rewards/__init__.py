@@ -14,6 +14,8 @@ from stepgym.rewards.contract import Reward, TaskChecker, check_task
 if TYPE_CHECKING:
     from stepgym.rewards.combine import FirstThatApplies, Product, WeightedSum
     from stepgym.rewards.format import Format
+    from stepgym.rewards.maths.math_verify_grader import MathVerifyGrader
+    from stepgym.rewards.maths.policy import QWEN
     from stepgym.rewards.maths.verifier import MathVerifier
     from stepgym.rewards.passing import PassAtK, pass_at_k
     from stepgym.rewards.similarity import SequenceSimilarity
@@ -35,8 +37,10 @@ __getattr__ = exports(
         "FirstThatApplies": "stepgym.rewards.combine",
         "Format": "stepgym.rewards.format",
         "MathVerifier": "stepgym.rewards.maths.verifier",
+        "MathVerifyGrader": "stepgym.rewards.maths.math_verify_grader",
         "PassAtK": "stepgym.rewards.passing",
         "Product": "stepgym.rewards.combine",
+        "QWEN": "stepgym.rewards.maths.policy",
         "SequenceSimilarity": "stepgym.rewards.similarity",
         "WeightedSum": "stepgym.rewards.combine",
         "pass_at_k": "stepgym.rewards.passing",
@@ -44,10 +48,12 @@ __getattr__ = exports(
 )
 
 __all__ = [
+    "QWEN",
     "REWARDS",
     "FirstThatApplies",
     "Format",
     "MathVerifier",
+    "MathVerifyGrader",
     "PassAtK",
     "Product",
     "Reward",

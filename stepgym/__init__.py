@@ -7,6 +7,8 @@ imported first:
     env = gym.make("stepgym/Math-v0", tasks="aime24")
 """
 
+from importlib.util import find_spec
+
 from stepgym.records import Attempt, Message, Reply, Role, Score, Status, Step, Stop, Task, Trajectory, Usage
 from stepgym.registration import env_ids, register_envs
 
@@ -27,5 +29,11 @@ __all__ = [
     "__version__",
     "env_ids",
 ]
+
+if find_spec("stepgym.tasks") is None:  # Python looks in its own folder first, and there is a part of us
+    raise ImportError(
+        "in the root of stepgym's source tree Python finds the folder stepgym/ instead of the installed package; "
+        "work in another folder, or install with: pip install --editable ."
+    )
 
 register_envs()

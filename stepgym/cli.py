@@ -7,6 +7,8 @@ ours that failed (one sentence on stderr), 130 interrupted.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -35,18 +37,42 @@ COMMANDS: Mapping[str, str] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (`sys.argv` by default) and exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal's encoding lacks is shown as \\u1234
+        sys.stdout.reconfigure(errors="backslashreplace")
+    code: str | int | None
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
-    except StepgymError as error:
+    except SystemExit as exit_:  # the parser's, after its help or its complaint
+        code = exit_.code
+    except BrokenPipeError:  # `stepgym tasks show … | head`
+        code = 0
+    except KeyboardInterrupt:
+        print("\nstepgym: interrupted", file=sys.stderr)
+        code = 130
+    except (StepgymError, OSError) as error:
         print(f"stepgym: {error}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("\nstepgym: interrupted; what was done so far is kept", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # `stepgym tasks show … | head`
-        sys.stderr.close()
-        code = 0
-    sys.exit(code)
+    except ModuleNotFoundError as error:
+        from stepgym.doctor import remedy_for
+
+        remedy = remedy_for(error.name or "")
+        if not remedy:
+            raise
+        print(f"stepgym: {error.name} is not installed; {remedy}", file=sys.stderr)
+        code = 2
+    sys.exit(_finished(code))
+
+
+def _finished(code: str | int | None) -> str | int | None:
+    """Write out what is left of the output, where Python would complain at its exit of what takes none any more."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            print(f"stepgym: the output cannot be written ({error.strerror})", file=sys.stderr)
+            return code or 2
+    return code
 
 
 def _run(words: list[str]) -> int:
@@ -88,6 +114,7 @@ def _configuration(name: str, command: Callable[[Any], None], words: list[str]) 
 
     (kind,) = (hint for key, hint in get_type_hints(command).items() if key != "return")
     default: Any = tyro.MISSING_NONPROP
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     if "--config" in words:
         at = words.index("--config")
         if at + 1 == len(words):
@@ -118,7 +145,11 @@ def _from_file(kind: Any, path: Path) -> dict[str, Any]:
 
 
 def _help() -> str:
-    lines = ["usage: stepgym COMMAND [options]     (stepgym COMMAND --help for its options)", ""]
+    lines = [
+        "usage: stepgym COMMAND [options]     (stepgym COMMAND --help for its options)",
+        "       stepgym COMMAND --config FILE.toml     (options from a file; those given besides win)",
+        "",
+    ]
     for name, path in COMMANDS.items():
         summary = (_load(path).__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {name:<14} {summary}")

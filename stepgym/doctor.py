@@ -70,6 +70,12 @@ _PACKAGES = (
 )
 
 
+def remedy_for(module: str) -> str:
+    """How to get the package that has this module; "" if it is none of ours."""
+    known = {package.replace("-", "_"): remedy for package, _, remedy in _PACKAGES}
+    return known.get(module.partition(".")[0], "")
+
+
 def _package(package: str, purpose: str, remedy: str) -> Finding:
     try:
         return Finding(package, f"{version(package)} for {purpose}", fine=True)

@@ -32,7 +32,7 @@ class Task:
     """Help that does not give the answer away (Guide)."""
     subquestions: tuple[str, ...] = ()
     """A decomposition of the problem (A2D)."""
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Anything else worth keeping from the source row: subject, level, unit. JSON values only."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

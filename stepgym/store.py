@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,13 +22,14 @@ from stepgym.errors import StoreError
 class JsonLines:
     """A file of JSON lines, open for appending by this process alone. Use as a context manager.
 
-    Raises `StoreError` if another process has it open for writing.
+    Raises `StoreError` if another process has it open for writing, or it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - closed by close()
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - closed by close()
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -40,8 +42,11 @@ class JsonLines:
     def append(self, record: Any) -> None:
         """Write one record durably. `record` is anything `stepgym.codec.encode` takes."""
         line = json.dumps(encode(record), ensure_ascii=False, allow_nan=False)
-        self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            left = memoryview(line.encode("utf-8", "surrogatepass") + b"\n")
+            while left:  # the last block of a disk takes a part
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""
@@ -88,8 +93,32 @@ def read_lines(path: Path) -> Iterator[Any]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a file's content in one step: readers see the old text or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a file's content in one step: readers see the old text or the new, never a part. Raises `StoreError`."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another name to write a file under, which becomes `path` at the end, and is gone if that is not reached.
+
+    Raises `StoreError` for whatever the system does not allow.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system does not allow (a full disk, a folder that is read-only) becomes a `StoreError` naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror or error})") from error

@@ -76,6 +76,11 @@ def load(
     """
     if limit is not None and limit < 0:
         raise ConfigError(f"limit must not be negative, but is {limit}")
+    if not isinstance(source, str | os.PathLike | Sequence):
+        raise ConfigError(
+            f"tasks are given as a set's name, a path, or a sequence of Task, not as {type(source).__name__}"
+            + ("; one task is [task]" if isinstance(source, Task) else "")
+        )
     if isinstance(source, Sequence) and not isinstance(source, str):
         return _checked(source)[:limit]
     if isinstance(source, str) and source.partition("?")[0] in FAMILIES:
@@ -144,7 +149,7 @@ def _from_file(path: Path, rules: Rules, limit: int | None) -> tuple[Task, ...]:
 # Many environments open the same tasks; they are immutable, so one copy serves them all.
 @lru_cache(maxsize=16)
 def _read_once(path: Path, stamp: tuple[int, int], rules: Rules, limit: int | None) -> tuple[Task, ...]:  # noqa: ARG001
-    return _collect(read_rows(path), rules, limit)
+    return _collect(read_rows(path), rules, limit, place=str(path))
 
 
 @lru_cache(maxsize=16)
@@ -152,7 +157,7 @@ def _generated(spec: FamilySpec, limit: int | None) -> tuple[Task, ...]:
     return spec.tasks(limit)
 
 
-def _collect(rows: Iterable[Row], rules: Rules, limit: int | None) -> tuple[Task, ...]:
+def _collect(rows: Iterable[Row], rules: Rules, limit: int | None, *, place: str = "") -> tuple[Task, ...]:
     tasks: list[Task] = []
     places: dict[str, str] = {}
     for index, row in enumerate(islice(rows, limit)):
@@ -162,7 +167,7 @@ def _collect(rows: Iterable[Row], rules: Rules, limit: int | None) -> tuple[Task
         places[task.id] = row.where
         tasks.append(task)
     if not tasks and limit != 0:
-        raise TaskError(f"{rules.name}: there is no task in it")
+        raise TaskError(f"{place or rules.name}: there is no task in it")
     return tuple(tasks)
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,9 @@ def _read_parquet(path: Path) -> Iterator[Row]:
                 for row in batch.to_pylist():
                     yield Row(f"{path}[{index}]", row)
                     index += 1
-    except ArrowException as error:
-        raise TaskError(f"{path}: not a readable Parquet file ({error})") from error
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise TaskError(f"{path}: not a readable Parquet file ({why})") from error
 
 
 def _parse(where: str, text: bytes) -> Any:
@@ -104,6 +105,8 @@ def _parse(where: str, text: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise TaskError(f"{where}: not JSON ({why})") from error
+    except DecimalException as error:
+        raise TaskError(f"{where}: a number with too large an exponent") from error
     if b"\\u" in text and LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False, default=str)):
         raise TaskError(f"{where}: not text (half of a surrogate pair, written as \\ud800 to \\udfff)")
     return value

@@ -103,6 +103,13 @@ class Handler(BaseHTTPRequestHandler):
     def model_null(self, body: Any, prompt: str, count: int) -> None:
         self._send(200, b'{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}')
 
+    def model_miscounts(self, body: Any, prompt: str, count: int) -> None:
+        usage = {"prompt_tokens": True, "completion_tokens": 10**400}
+        self._send(200, json.dumps({"choices": [{"message": {"content": prompt}}], "usage": usage}).encode())
+
+    def model_moved(self, body: Any, prompt: str, count: int) -> None:
+        self._send(308, b"", {"location": "https://elsewhere.invalid/v1"})
+
     def model_hangs(self, body: Any, prompt: str, count: int) -> None:
         time.sleep(30)
 

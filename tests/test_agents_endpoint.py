@@ -178,3 +178,33 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert (parse_retry_after("Fri, 31 Dec 2999 23:59:59 GMT") or 0) > 1e9
     assert parse_retry_after("soon") is None
     assert parse_retry_after(None) is None
+
+
+def test_counts_that_are_none_are_not_counted(base_url: str) -> None:
+    reply = ask(base_url, "miscounts", completion_price=1.0)
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens, reply.usage.dollars) == (0, 0, 0)
+
+
+def test_an_endpoint_that_has_moved_says_where_to(base_url: str) -> None:
+    with pytest.raises(PolicyError, match=r"HTTP 308.*points to 'https://elsewhere\.invalid/v1'"):
+        ask(base_url, "moved")
+    assert stats(base_url)["requests"]["moved"] == 1
+
+
+def test_an_address_without_a_host_is_not_tried_again() -> None:
+    with pytest.raises(PolicyError, match="no address of an endpoint"):
+        ask("http://", "echo", retries=50, backoff=60.0)
+
+
+@pytest.mark.parametrize("settings", [{"timeout": 0.0}, {"timeout": -1.0}, {"retries": -1}, {"concurrency": 0}])
+def test_budgets_that_cannot_work(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="timeout must be positive, retries not negative and concurrency at least 1"):
+        OpenAIPolicy("echo", **settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"top_p": 1.5}, {"max_tokens": 0}]
+)
+def test_sampling_that_cannot_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="temperature must not be negative, top_p lie above 0 and up to 1"):
+        Sampling(**settings)

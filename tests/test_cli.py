@@ -87,3 +87,52 @@ def test_a_closed_pipe_is_no_crash() -> None:
     command = f"{sys.executable} -m stepgym.cli tasks show arithmetic?count=500 --json | head -c 10"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("words", ["tasks list", "--help", "validate worked", "eval math --help"])
+def test_output_that_nobody_takes(words: str) -> None:
+    """Short output too, which Python keeps until it exits."""
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    for where, code, message in (("| head -c 0", 0, ""), ("> /dev/full", 2, "the output cannot be written (No space")):
+        line = f"{sys.executable} -m stepgym.cli {words} {where}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=clean)
+        assert done.returncode == code, done.stderr
+        assert message in done.stderr
+        assert "Exception" not in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_terminal_that_lacks_the_letters(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"problem": "Сколько?", "answer": "2"}\n', encoding="utf-8")
+    command = [sys.executable, "-m", "stepgym.cli", "tasks", "show", "a.jsonl"]
+    narrow = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=narrow)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u0421" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("eval", "math", "--policy", "gold", "--out"), ("view", "run", "--out"), ("tasks", "export", "worked")]
+)
+def test_a_place_that_cannot_be_written_is_one_clear_sentence(words: tuple[str, ...], tmp_path: Path) -> None:
+    assert stepgym("eval", "math", "--policy", "gold", "--limit", "2", "--out", "run", cwd=tmp_path).returncode == 0
+    done = stepgym(*words, "run/report.json/below.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("stepgym:")]
+    assert "cannot be written" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_part_that_is_not_installed_is_named_with_its_extra(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    without = os.environ | {"PYTHONPATH": str(tmp_path)}
+    for words in ("train grpo --plan", "eval math --policy local --model x"):
+        command = [sys.executable, "-m", "stepgym.cli", *words.split()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=without)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr == "stepgym: torch is not installed; pip install 'stepgym[train]'\n"
+
+
+def test_the_file_of_settings_may_follow_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("json = true\n")
+    assert json.loads(stepgym("doctor", "--config=c.toml", cwd=tmp_path).stdout)

@@ -35,6 +35,10 @@ def test_a_task_survives_json_and_pickle() -> None:
     assert pickle.loads(pickle.dumps(TASK)) == TASK
 
 
+def test_tasks_are_keys() -> None:
+    assert len({TASK, Task.from_json(TASK.to_json()), Task(id="t2", prompt="1+1?")}) == 2
+
+
 def test_a_trajectory_survives_json() -> None:
     trajectory = Trajectory(task=TASK, steps=(step(Score(0.5)), step(Score(1.0))), stop=Stop.ANSWERED, env="e")
     again = decode(Trajectory, json.loads(json.dumps(encode(trajectory))))
@@ -180,3 +184,20 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_whole(path, "two")
     assert path.read_text() == "two"
     assert os.listdir(path.parent) == ["report.json"]
+
+
+@pytest.mark.parametrize("place", ["file/below/x.jsonl", "folder"], ids=["below a file", "a folder"])
+def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match=f"{place} cannot be written"):
+        write_whole(tmp_path / place, "text")
+    with pytest.raises(StoreError, match=f"{place} cannot be written"):
+        JsonLines(tmp_path / place)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_is_named() -> None:
+    with JsonLines(Path("/dev/full")) as file, pytest.raises(StoreError, match=r"/dev/full cannot be written .*space"):
+        file.append({"a": 1})

@@ -176,6 +176,8 @@ def test_options_that_do_not_exist(options: dict[str, Any], error: type[Exceptio
         ({"max_steps": 0}, ConfigError, "max_steps must be at least 1"),
         ({"max_characters": 0}, ConfigError, "max_characters must be at least 1"),
         ({"reward": "mth"}, UnknownNameError, "did you mean 'math'"),
+        ({"reward": None}, ConfigError, "reward must be a Reward or the name of one, got NoneType"),
+        ({"tasks": 5}, ConfigError, "a sequence of Task, not as int"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], error: type[Exception], message: str) -> None:

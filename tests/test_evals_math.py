@@ -1,5 +1,6 @@
 """`stepgym eval math` as people run it: a process, a real endpoint, kills and interruptions."""
 
+import asyncio
 import json
 import re
 import signal
@@ -301,3 +302,32 @@ def test_gold_answers_solve_real_problems(data_dir: Path, tmp_path: Path, monkey
     assert (report.task_count, report.graded) == (30, 30)
     assert report.average is not None
     assert report.average.value == 1.0
+
+
+def test_in_a_notebook_where_a_loop_is_running(tasks: Path, tmp_path: Path) -> None:
+    async def cell() -> float:
+        report = evaluate_math(gold(tasks, tmp_path / "run"))
+        assert report.average is not None
+        return report.average.value
+
+    assert asyncio.run(cell()) == 1.0
+
+
+def test_settings_that_cannot_work_leave_no_folder(tasks: Path, tmp_path: Path) -> None:
+    for settings in ({"temperature": -1.0}, {"top_p": 7.0}):
+        with pytest.raises(ConfigError, match="temperature must not be negative, top_p"):
+            evaluate_math(gold(tasks, tmp_path / "run", **settings))
+    assert not (tmp_path / "run").exists()
+
+
+def test_rescoring_refuses_the_folder_of_another_command_unchanged(tasks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = run("rollout", "stepgym/Math-v0", "--tasks", tasks, "--policy", "gold", "--limit", 3, "--out", out)
+    assert done.returncode == 0, done.stderr
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ConfigError, match=r"config\.json: settings: no field named 'env'"):
+        rescore_math(out, grader="math")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / "config.json").write_text("{}")
+    with pytest.raises(StoreError, match="task_count is missing"):
+        rescore_math(out, grader="math")

@@ -154,7 +154,7 @@ def test_one_trajectory_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "--- gold answer\n4" in text_of(find_trajectory(tmp_path, "b", 2))
     with pytest.raises(UnknownNameError, match="no task in this run named 'c'"):
         find_trajectory(tmp_path, "c", 0)
-    with pytest.raises(UnknownNameError, match="sample of 'b' named '0'"):
+    with pytest.raises(UnknownNameError, match="sample of 'b' named '0'; known: 2"):
         find_trajectory(tmp_path, "b", 0)
     with pytest.raises(StoreError, match="does not exist"):
         find_trajectory(tmp_path / "x", "b", 0)

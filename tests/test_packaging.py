@@ -85,3 +85,10 @@ def test_the_wheel_runs_an_episode_in_a_fresh_environment(built: Path, tmp_path:
     assert run([python, "-W", "error", "-c", EPISODE], cwd=tmp_path) == "episode done\n"
     assert "Math-v0" in run([python, "-c", "import stepgym; print(stepgym.env_ids())"], cwd=tmp_path)
     assert "python" in run([str(tmp_path / "env/bin/stepgym"), "doctor"], cwd=tmp_path)
+
+
+def test_the_source_tree_without_an_installation_says_what_to_do() -> None:
+    done = subprocess.run([sys.executable, "-S", "-c", "import stepgym"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ImportError: in the root of stepgym's source tree" in done.stderr
+    assert "pip install --editable ." in done.stderr

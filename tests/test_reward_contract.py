@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import stepgym.rewards
 from stepgym.errors import MissingDependencyError, UnknownNameError
 from stepgym.records import Attempt, Score, Task
 from stepgym.rewards import REWARDS, Reward, TaskChecker, check_task
@@ -74,3 +75,11 @@ def test_it_is_a_frozen_record_of_its_settings(reward: Reward) -> None:
 def test_an_unknown_reward_is_met_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'similarity'"):
         REWARDS.make("similarty")
+
+
+def test_what_the_table_makes_has_a_public_name() -> None:
+    for name in REWARDS:
+        kind = type(REWARDS.make(name)) if name != "math-verify" else stepgym.rewards.MathVerifyGrader
+        assert getattr(stepgym.rewards, kind.__name__) is kind
+        assert kind.__name__ in stepgym.rewards.__all__
+    assert REWARDS.make("math-qwen") == stepgym.rewards.MathVerifier(stepgym.rewards.QWEN)

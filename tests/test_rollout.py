@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from stepgym.agents.chat import ChatAgent
 from stepgym.agents.gold import GoldPolicy
 from stepgym.agents.policy import Sampling
 from stepgym.agents.rollout import Episode, rollout, rollout_all
+from stepgym.agents.running import run_to_end
 from stepgym.agents.scripted import ScriptedPolicy
 from stepgym.envs import MathEnv, Outcome, TextEnv
 from stepgym.errors import PolicyError, RewardError, SandboxError
@@ -275,3 +277,27 @@ def test_the_chat_keeps_what_was_said() -> None:
 
 def to_episode(task: Task) -> Episode:
     return Episode(task=task)
+
+
+def test_work_runs_to_its_end_inside_a_running_loop_and_can_be_interrupted() -> None:
+    events: list[str] = []
+
+    async def work(seconds: float) -> str:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            events.append("cancelled")
+            raise
+        return "done"
+
+    async def cell(seconds: float) -> str:
+        return run_to_end(work(seconds))
+
+    assert run_to_end(work(0.0)) == "done"
+    assert asyncio.run(cell(0.01)) == "done"
+    loop = asyncio.new_event_loop()  # as a notebook's: Ctrl-C comes out of the code that waits
+    threading.Timer(0.3, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell(60))
+    loop.close()
+    assert events == ["cancelled"]

@@ -22,6 +22,11 @@ def write(path: Path, *rows: Any) -> Path:
 GOOD = {"problem": "Q", "answer": 1}
 BAD_ROWS: list[tuple[str, tuple[Any, ...], str]] = [
     ("torn", (GOOD, '{"problem": "Q", "ans'), "set.jsonl:2: not JSON"),
+    (
+        "endless exponent",
+        (GOOD, '{"problem": "Q", "answer": 1e9999999999999999999}'),
+        "set.jsonl:2: a number with too",
+    ),
     ("not an object", (GOOD, "", "[1, 2]"), "set.jsonl:3: expected an object with named fields, got list"),
     ("no answer", (GOOD, {"problem": "Q"}), r"set.jsonl:2: no gold answer.*fields.answer.*one of: problem"),
     ("unclosed box", ({"problem": "Q", "solution": "\\boxed{1"},), "set.jsonl:1: no gold answer"),
@@ -137,3 +142,25 @@ def test_a_benchmark_that_is_not_here_names_both_remedies(tmp_path: Path, monkey
     with pytest.raises(StepgymError, match=r"aime24\.jsonl.*STEPGYM_DATA.*hub") as caught:
         load("aime24")
     assert isinstance(caught.value, TaskError | MissingDependencyError)
+
+
+@pytest.mark.parametrize("source", [None, 5, {"a": 1}, Task(id="a", prompt="Q", answer="1"), iter(())])
+def test_a_source_that_is_none(source: Any) -> None:
+    with pytest.raises(ConfigError, match=f"a sequence of Task, not as {type(source).__name__}"):
+        load(source)
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"set\.jsonl: there is no task in it"):
+        load(write(tmp_path / "set.jsonl"))
+
+
+def test_parquet_with_text_that_is_none(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    offsets = pyarrow.py_buffer((0).to_bytes(4, "little") + (2).to_bytes(4, "little"))
+    problems = pyarrow.StringArray.from_buffers(1, offsets, pyarrow.py_buffer(b"\xff\xfe"))
+    write_table(pyarrow.table({"problem": problems, "answer": ["2"]}), tmp_path / "set.parquet")
+    with pytest.raises(TaskError, match=r"set\.parquet: not a readable Parquet file .*utf-8"):
+        load(tmp_path / "set.parquet")

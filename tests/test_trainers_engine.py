@@ -18,7 +18,17 @@ import torch
 from stepgym.codec import encode
 from stepgym.errors import ConfigError, StepgymError, StoreError, TaskError, UnknownNameError
 from stepgym.records import Reply, Score, Step, Stop, Task, Trajectory
-from stepgym.trainers import Group, ModelConfig, Sample, TrainConfig, Training, load_checkpoint, train
+from stepgym.trainers import (
+    Checkpoint,
+    Group,
+    ModelConfig,
+    Sample,
+    TrainConfig,
+    Training,
+    load_checkpoint,
+    save_checkpoint,
+    train,
+)
 from stepgym.trainers.grpo import GRPO
 from stepgym.trainers.learner import Learner
 from stepgym.trainers.making import make_recipe, settings_of
@@ -144,6 +154,21 @@ def test_a_folder_belongs_to_one_run(sums: str, tmp_path: Path) -> None:
     train(config("sft", sums, tmp_path / "run", steps=2))
     with pytest.raises(StoreError, match=r"another settings, seed;"):
         train(config("sft", sums, tmp_path / "run", steps=2, seed=1, settings=("tasks=3",)))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_named() -> None:
+    tokenizer = CharTokenizer()
+    checkpoint = Checkpoint(Transformer.seeded(len(tokenizer), SMALL, 0), tokenizer)
+    with pytest.raises(StoreError, match="cannot be written"):
+        save_checkpoint(Path("/proc/checkpoint.pt"), checkpoint)
+
+
+@pytest.mark.parametrize("text", ["[]", "{"])
+def test_a_damaged_configuration_is_named(sums: str, tmp_path: Path, text: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(text)
+    with pytest.raises(StoreError, match=r"config\.json: .*choose another folder with --out"):
+        train(config("sft", sums, tmp_path / "run", steps=1))
 
 
 def test_steps_without_anything_to_learn_from_are_counted(sums: str, tmp_path: Path) -> None:

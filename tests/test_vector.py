@@ -281,3 +281,11 @@ def test_no_environments_is_a_mistake() -> None:
 def test_other_environments_are_not_for_it() -> None:
     with pytest.raises(ConfigError, match="TextEnvs only"):
         ThreadVectorEnv([lambda: gym.make("CartPole-v1")])
+
+
+def test_actions_are_text() -> None:
+    with threaded(2) as envs:
+        envs.reset(seed=0)
+        with pytest.raises(TypeError, match="an action is a str, got int: 5"):
+            envs.step(["a step", 5])  # type: ignore[list-item]
+        assert [env.unwrapped.index for env in envs.envs] == [0, 0]  # type: ignore[attr-defined]

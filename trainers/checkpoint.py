@@ -5,6 +5,7 @@ Written whole or not at all, and read without running code from the file (``weig
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from stepgym.errors import StoreError
+from stepgym.store import replacing
 from stepgym.trainers.config import ModelConfig
 from stepgym.trainers.model import Transformer
 from stepgym.trainers.tokenizer import CharTokenizer
@@ -33,7 +35,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the file `path` in one step."""
+    """Replace the file `path` in one step. Raises `StoreError`."""
     content = {
         "format": FORMAT,
         "config": asdict(checkpoint.model.config),
@@ -43,13 +45,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "optimiser": checkpoint.optimiser,
         "step": checkpoint.step,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        torch.save(content, file)
+    made = io.BytesIO()  # on a full disk, torch's own writing ends in an error that says nothing
+    torch.save(content, made)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(made.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:

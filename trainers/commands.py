@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 from stepgym.trainers.config import TrainConfig
 
 
 def train(config: TrainConfig) -> None:
     """Train a model with a recipe; the same command goes on with a run that was stopped."""
     from stepgym.trainers.engine import train as run
+    from stepgym.trainers.training_folder import TrainingFolder
 
     if config.plan:
         show_plan(config)
@@ -15,7 +18,8 @@ def train(config: TrainConfig) -> None:
     try:
         training = run(config)
     except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on from the last checkpoint in {config.folder}")
+        if TrainingFolder(config.folder).checkpoint.exists():
+            print(f"\nthe same command goes on from the last checkpoint in {config.folder}", file=sys.stderr)
         raise
     print(
         f"held-out reward {training.before.reward:.3f} before, {training.after.reward:.3f} after {training.steps} steps"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from stepgym.agents.chat import ChatAgent
 from stepgym.agents.policy import Sampling
 from stepgym.agents.rollout import Episode, rollout_all
+from stepgym.agents.running import run_to_end
 from stepgym.records import Task, Trajectory
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.lockstep import Lockstep
@@ -31,7 +31,7 @@ class Table:
         episodes = [
             Episode(task=task, index=index, seed=rng.getrandbits(31)) for task in tasks for index in range(copies)
         ]
-        trajectories = asyncio.run(self._play(episodes, temperature)) if episodes else []
+        trajectories = run_to_end(self._play(episodes, temperature)) if episodes else []
         return [
             Group(task, tuple(trajectories[start : start + copies]))
             for task, start in zip(tasks, range(0, len(episodes), copies), strict=True)

@@ -47,8 +47,10 @@ class TrainingFolder:
             return
         try:
             stored = json.loads(self.config.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StoreError(f"{self.config}: not JSON ({error}); choose another folder with --out") from error
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.config}: cannot be read ({error}); choose another folder with --out") from error
+        if not isinstance(stored, dict):
+            raise StoreError(f"{self.config}: expected a table; choose another folder with --out")
         different = [name for name in settings if settings[name] != stored.get(name)]
         if different:
             raise StoreError(
