@@ -81,7 +81,7 @@ def validate(config: Validate) -> None:
     with Progress(f"validate {config.tasks}", len(tasks)) as progress:
         for found in validate_tasks(tasks, reward):
             flaws += found
-            progress.advance(f"{len(flaws)} flaws" if flaws else "")
+            progress.advance(f"flaws: {len(flaws)}" if flaws else "")
     for flaw in flaws:
         line = json.dumps(encode(flaw), ensure_ascii=False)
         print(line if config.json else f"{flaw.task}: {flaw.kind}: {flaw.answer[:200]!r} ({flaw.why})")

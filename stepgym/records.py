@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from stepgym.codec import decode, encode
+from stepgym.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,12 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises `stepgym.errors.ConfigError` naming the field that does not fit."""
-        return decode(cls, json.loads(text))
+        """Raises `stepgym.errors.ConfigError` for what is not JSON, or naming the field that does not fit."""
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"task: not JSON ({error})") from error
+        return decode(cls, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

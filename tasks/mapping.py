@@ -94,7 +94,10 @@ def _own(row: Row) -> Task:
 def _prompt(row: Row, columns: Mapping[str, str]) -> str:
     name = columns["prompt"]
     if not name:
-        raise TaskError(f"{row.where}: no problem; name its column (fields.prompt), one of: {_columns(row)}")
+        raise TaskError(
+            f"{row.where}: no problem; name its column (fields.prompt, as in `stepgym tasks export`), "
+            f"one of: {_columns(row)}"
+        )
     value = value_at(name, row)
     if isinstance(value, list):  # a chat: the problem is what the user said last
         said = [turn for turn in value if isinstance(turn, Mapping) and turn.get("role") == "user"]
@@ -112,7 +115,8 @@ def _check_answer(answer: str, row: Row, rules: Rules) -> None:
         return
     raise TaskError(
         f"{row.where}: no gold answer, neither in a column nor in a \\boxed{{}} of a solution; "
-        f"name its column (fields.answer), one of: {_columns(row)}"
+        f"name its column, one of: {_columns(row)}; "
+        "`stepgym tasks export FILE OUT.jsonl --fields.answer COLUMN` makes a file that needs no naming"
     )
 
 

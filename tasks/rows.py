@@ -39,6 +39,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
     if path.is_dir():
         raise TaskError(f"{path} is a folder; name a {', '.join(SUFFIXES)} file in it")
+    if path.exists() and not path.is_file():  # a pipe or a device may never end
+        raise TaskError(f"{path} is not an ordinary file")
     if path.suffix not in readers:
         raise TaskError(f"{path}: cannot tell the format; expected a name that ends in {', '.join(SUFFIXES)}")
     try:

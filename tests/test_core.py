@@ -39,6 +39,11 @@ def test_tasks_are_keys() -> None:
     assert len({TASK, Task.from_json(TASK.to_json()), Task(id="t2", prompt="1+1?")}) == 2
 
 
+def test_a_task_that_is_not_json_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match="task: not JSON"):
+        Task.from_json("{")
+
+
 def test_a_trajectory_survives_json() -> None:
     trajectory = Trajectory(task=TASK, steps=(step(Score(0.5)), step(Score(1.0))), stop=Stop.ANSWERED, env="e")
     again = decode(Trajectory, json.loads(json.dumps(encode(trajectory))))

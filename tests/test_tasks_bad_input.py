@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ BAD_ROWS: list[tuple[str, tuple[Any, ...], str]] = [
         "set.jsonl:2: a number with too",
     ),
     ("not an object", (GOOD, "", "[1, 2]"), "set.jsonl:3: expected an object with named fields, got list"),
-    ("no answer", (GOOD, {"problem": "Q"}), r"set.jsonl:2: no gold answer.*fields.answer.*one of: problem"),
+    ("no answer", (GOOD, {"problem": "Q"}), r"set.jsonl:2: no gold answer.*one of: problem;.*--fields.answer"),
     ("unclosed box", ({"problem": "Q", "solution": "\\boxed{1"},), "set.jsonl:1: no gold answer"),
     ("own format, no answer", ({"id": "a", "prompt": "Q"},), "set.jsonl:1: the task has no answer"),
     ("own format, empty problem", ({"id": "a", "prompt": " ", "answer": "1"},), "set.jsonl:1: the problem is empty"),
@@ -164,3 +165,9 @@ def test_parquet_with_text_that_is_none(tmp_path: Path) -> None:
     write_table(pyarrow.table({"problem": problems, "answer": ["2"]}), tmp_path / "set.parquet")
     with pytest.raises(TaskError, match=r"set\.parquet: not a readable Parquet file .*utf-8"):
         load(tmp_path / "set.parquet")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "set.jsonl")
+    with pytest.raises(TaskError, match="not an ordinary file"):
+        load(tmp_path / "set.jsonl")
