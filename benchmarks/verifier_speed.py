@@ -19,7 +19,7 @@ from math_verify import parse, verify
 
 from stepgym.records import Attempt, Task
 from stepgym.rewards import MathVerifier
-from stepgym.rewards.maths import grammar, normal, polynomial, probing, verifier
+from stepgym.rewards.maths import grammar, normal, polynomial, verifier
 
 PAIRS = [
     (r"\frac{1}{2}", "0.5"),
@@ -45,7 +45,6 @@ CACHES = (
     grammar.read_answer,
     normal.normal,
     polynomial.factors,
-    probing.value_of,
 )
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _RULES = [

@@ -55,8 +55,9 @@ class _Worker:
             send(self.process.stdin, message)
         except OSError:
             return None
-        ready = select.select([self.process.stdout], [], [], wall_seconds)[0]
-        return receive(self.process.stdout) if ready else None
+        reply = select.poll()  # select() knows no descriptor above 1023
+        reply.register(self.process.stdout, select.POLLIN)
+        return receive(self.process.stdout) if reply.poll(wall_seconds * 1000) else None
 
     def stop(self) -> int:
         """Kill the process if it lives, and reap it. Its exit code."""

@@ -20,7 +20,7 @@ BOXED = [
     (r"first \boxed{1}, but no: \boxed{2}", ("2",)),
     (r"\boxed{1}, \boxed{2} and \boxed{3}", ("1", "2", "3")),
     (r"$$\boxed{4}$$ $$\boxed{4}$$", ("4",)),
-    (r"\boxed{1 \boxed{2} 3}", ("2",)),
+    (r"\boxed{1 \boxed{2} 3}", ("1 {2} 3",)),
     (r"\boxed{7} and then \boxed{8", ("7",)),
     (r"<think>\boxed{1}</think>\boxed{2}", ("2",)),
     (r"<think>\boxed{1}</think> the rest", ()),

@@ -207,3 +207,17 @@ def test_a_thread_that_ends_does_not_take_the_worker_along(pool: WorkerPool) -> 
     thread.join()
     time.sleep(0.2)
     assert pool.run("worker_functions:pid", None, cpu_seconds=1) == pids[0]
+
+
+def test_a_process_with_many_open_files_can_use_the_pool() -> None:
+    code = (
+        "import os, resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        "held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1500)]\n"
+        "from stepgym.sandboxes import WorkerPool\n"
+        "pool = WorkerPool(1)\n"
+        "print(pool.run('math:sqrt', 9.0, cpu_seconds=5))\n"
+        "pool.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "3.0\n", done.stderr

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+from stepgym.rewards.maths import names
 from stepgym.rewards.maths.lexer import Token, UnreadableError
-from stepgym.rewards.maths.nodes import HALF, MINUS_ONE, Answer, Call, Expr, Mul, Num, Pow, Sequence, Sym, quotient
+from stepgym.rewards.maths.nodes import HALF, MINUS_ONE, Answer, Call, Expr, Mul, Num, Pow, Sequence, Sym, fraction
 from stepgym.rewards.maths.reader import ScalarReader, number, scalar
-from stepgym.rewards.maths.vocabulary import FUNCTIONS, INVERSES, SYMBOLS
+from stepgym.rewards.maths.vocabulary import FUNCTIONS, INVERSES, NO_FACTORS, SYMBOLS
 
 _OF_MANY = frozenset({"gcd", "lcm", "max", "min"})
-_CALLED = "fgFG"
-"""Letters that before a bracket are functions; others are factors, unless a definition such as p(x) = begins."""
 
 
 def atom(reader: ScalarReader) -> Answer:
@@ -54,7 +53,7 @@ def _number(reader: ScalarReader) -> Expr:
         return _repeating(reader, digits)
     if reader.token.text == "_":
         reader.take()
-        base = _subscript(reader)
+        base = names.subscript(reader)
         if base.isdigit() and digits.isdigit() and len(base) <= 3:
             return Call("base", (Num(Fraction(int(digits))), Num(Fraction(int(base)))))
         raise UnreadableError("a number with a subscript that is no base")
@@ -78,75 +77,23 @@ def _word(reader: ScalarReader, word: str) -> Answer:
     if word in FUNCTIONS or word in SYMBOLS:
         return _known(reader, word)
     if len(word) == 1:
-        return _name(reader, word)
+        return names.name(reader, word)
     if word.startswith("set") and len(word) == 4:
-        return Sym(word)
-    if len(word) > 4 or (len(word) == 4 and word.islower()):
+        return Sym(f"{word}_{names.subscript(reader)}") if reader.skip("_") else Sym(word)
+    if len(word) > 4 or (len(word) == 4 and word.islower()) or word.lower() in NO_FACTORS:
         raise UnreadableError(f"the word {word!r}")
     reader.at -= 1  # letters side by side are a product: ab is a·b
     reader.tokens[reader.at : reader.at + 1] = [Token("word", letter, False) for letter in word]
     reader.take()
-    return _name(reader, word[0])
-
-
-def _name(reader: ScalarReader, name: str) -> Expr:
-    """A variable with its subscript, or a function of our own naming and its arguments."""
-    if reader.skip("_"):
-        name = f"{name}_{_subscript(reader)}"
-    while reader.token.text == "'" and reader.token.kind == "op":
-        reader.take()
-        name += "'"
-    inverse = [reader.peek(ahead).text for ahead in range(5)] == ["^", "{", "-", "1", "}"]
-    if name[0] in _CALLED and inverse and reader.peek(5).text == "(":
-        reader.at += 5
-        name += "^-1"
-    if reader.token.text == "(" and (name[0] in _CALLED or _defines(reader)):
-        return Call(f"{name}()", _arguments(reader))
-    return Sym(name)
-
-
-def _defines(reader: ScalarReader) -> bool:
-    """Whether the brackets that begin here are followed by ``=``, at the beginning of an item."""
-    before = reader.tokens[reader.at - 2].text if reader.at >= 2 else ""
-    if before not in ("", ",", ";", "and", "or", "="):
-        return False
-    depth = 0
-    for ahead in range(40):
-        text = reader.peek(ahead).text
-        depth += (text == "(") - (text == ")")
-        if depth == 0:
-            return reader.peek(ahead + 1).text == "="
-    return False
-
-
-def _arguments(reader: ScalarReader) -> tuple[Expr, ...]:
-    inside = reader.enclosed()
-    if isinstance(inside, Sequence) and not inside.items:
-        raise UnreadableError("a function of nothing")
-    return tuple(scalar(item) for item in inside.items) if isinstance(inside, Sequence) else (scalar(inside),)
-
-
-def _subscript(reader: ScalarReader) -> str:
-    if not reader.skip("{"):
-        token = reader.token
-        if token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
-            reader.take()
-            return token.text
-        return str(reader.take().text)
-    parts, depth = [], 1
-    while depth:
-        token = reader.take()
-        if token.kind == "eof":
-            raise UnreadableError("an open subscript")
-        depth += (token.text == "{") - (token.text == "}")
-        parts.append(token.text if depth else "")
-    return "".join(parts)
+    return names.name(reader, word[0])
 
 
 def _quoted_name(reader: ScalarReader) -> Expr:
     name = reader.take().text.strip()
     if len(name) == 1 and name.isalpha():
-        return _name(reader, name)
+        return names.name(reader, name)
+    if 1 < len(name) <= 4 and name.isalpha() and name.isupper():
+        return scalar(_word(reader, name))
     if name in FUNCTIONS:
         return scalar(_known(reader, name))
     raise UnreadableError(f"the words {name!r}")
@@ -155,7 +102,7 @@ def _quoted_name(reader: ScalarReader) -> Expr:
 def _known(reader: ScalarReader, word: str) -> Answer:
     if word in SYMBOLS:
         name = SYMBOLS[word]
-        return Sym(f"{name}_{_subscript(reader)}") if name not in ("pi", "oo") and reader.skip("_") else Sym(name)
+        return Sym(f"{name}_{names.subscript(reader)}") if name not in ("pi", "oo") and reader.skip("_") else Sym(name)
     name = FUNCTIONS[word]
     if name == "sqrt":
         return Pow(argument(reader), HALF)
@@ -179,7 +126,7 @@ def _known(reader: ScalarReader, word: str) -> Answer:
 def _operand(reader: ScalarReader) -> tuple[Expr, ...]:
     r"""What a function is applied to: brackets, or the factors up to the next sign or function, as in ``\sin 2x``."""
     if reader.token.text in ("(", "{", "["):
-        after_brackets = _arguments(reader)
+        after_brackets = names.arguments(reader)
         return tuple(after_brackets)
     factors = [scalar(reader.power())]
     while reader.starts_factor() and reader.token.text not in FUNCTIONS and reader.token.text not in ("(", "["):
@@ -192,7 +139,7 @@ def _operand(reader: ScalarReader) -> tuple[Expr, ...]:
 
 def _fraction(reader: ScalarReader) -> Expr:
     top = argument(reader)
-    return quotient(top, argument(reader))
+    return fraction(top, argument(reader))
 
 
 def _root(reader: ScalarReader) -> Expr:
@@ -228,15 +175,6 @@ def _bars(reader: ScalarReader, closing: str) -> Expr:
     return Call("abs", (inside,))
 
 
-def _marked_name(mark: str) -> Callable[[ScalarReader], Expr]:
-    def read(reader: ScalarReader) -> Expr:
-        if reader.token.text == "{":
-            return Sym(f"{mark} {_subscript(reader)}")
-        return Sym(f"{mark} {reader.take().text}")
-
-    return read
-
-
 def _series(name: str) -> Callable[[ScalarReader], Expr]:
     r"""``\sum_{k=1}^{n} body``: the body reaches to the next plus or minus sign."""
 
@@ -261,8 +199,10 @@ _COMMANDS: dict[str, Callable[[ScalarReader], Answer]] = {
     "lfloor": _between("floor", "rfloor"),
     "lceil": _between("ceil", "rceil"),
     "lvert": lambda reader: _bars(reader, "rvert"),
-    "angle": _marked_name("angle"),
-    "vec": _marked_name("vec"),
+    "angle": names.marked("angle"),
+    "vec": names.marked("vec"),
+    "dot": names.marked("dot"),
+    "ddot": names.marked("ddot"),
     "sum": _series("sum"),
     "prod": _series("prod"),
     "emptyset": lambda _reader: Sequence((), r"\{", r"\}"),

@@ -29,7 +29,7 @@ from stepgym.rewards.maths.reader import scalar
 from stepgym.rewards.maths.scalars import ScalarComparison
 from stepgym.rewards.maths.vocabulary import FLIPPED
 
-MAX_ROUNDING = Fraction(1, 20)
+MAX_ROUNDING = 0.05
 """Relative error up to which one side of an approximation may stand for the other."""
 
 
@@ -80,7 +80,7 @@ def value(relation: Relation, comparison: ScalarComparison) -> Answer | None:
     while len(sides) > 1 and relation.operators[len(sides) - 2] == "~":
         if is_name(sides[-2]):
             break
-        if _far_apart(sides[-2], sides.pop()):
+        if _far_apart(sides[-2], sides.pop(), comparison):
             return None
     values = [side for number, side in enumerate(sides) if not (is_name(side) and number < len(sides) - 1)]
     last = values[-1]
@@ -90,14 +90,25 @@ def value(relation: Relation, comparison: ScalarComparison) -> Answer | None:
     return last
 
 
-def _far_apart(exact: Answer, approximate: Answer) -> bool:
-    """Whether two constants are no approximations of each other: such a chain gives two answers."""
-    from stepgym.rewards.maths.probing import value_of
+def _far_apart(exact: Answer, approximate: Answer, comparison: ScalarComparison) -> bool:
+    """Whether two scalars are no approximations of each other: such a chain gives two answers."""
+    from stepgym.rewards.maths.probing import relative_gap
 
-    pair = [value_of(scalar(_bare(side))) if is_scalar(_bare(side)) else None for side in (exact, approximate)]
-    if pair[0] is None or pair[1] is None:
+    if not is_scalar(_bare(exact)) or not is_scalar(_bare(approximate)):
         return False
-    return abs(pair[0] - pair[1]) > MAX_ROUNDING * abs(pair[0])
+    gap = relative_gap(scalar(_bare(exact)), scalar(_bare(approximate)), comparison.work)
+    return gap is not None and gap > min(MAX_ROUNDING, _last_digit(_bare(approximate)))
+
+
+def _last_digit(approximate: Answer) -> float:
+    """One unit of the last digit of a number, relative to the number; of what is no number 1."""
+    if not isinstance(approximate, Num) or not approximate.value or approximate.value.denominator > 10**300:
+        return 1.0
+    place = approximate.place
+    if place is None:
+        digits = str(abs(approximate.value.numerator))
+        place = len(digits) - len(digits.rstrip("0"))
+    return float(Fraction(10) ** place / abs(approximate.value))
 
 
 def _bare(side: Answer) -> Answer:
@@ -115,7 +126,11 @@ def same_name(gold: Relation, answer: Relation) -> Values | None:
             return Values(gold_value, answer_value) if left == right else None
         if left.name != right.name:
             return None
-        return Values(gold_value, _renamed(scalar(answer_value), dict(zip(right.args, left.args, strict=True))))
+        names = dict(zip(right.args, left.args, strict=True))
+        kept = symbols(scalar(answer_value)) - {arg.name for arg in right.args if isinstance(arg, Sym)}
+        if any(arg.name in kept for arg in left.args if isinstance(arg, Sym)):
+            return None  # f(w) = 2x is a constant function, and its x is not the x of f(x)
+        return Values(gold_value, _renamed(scalar(answer_value), names))
     if left == right or (Sym("y") in (left, right) and isinstance(left, Call) != isinstance(right, Call)):
         return Values(gold_value, answer_value)
     return None

@@ -19,6 +19,11 @@ MAX_MAGNITUDE = 1 << 100
 NEARLY_WHOLE = 40
 """Values within this many digits of a whole number are whole to ``floor`` and ``ceil``."""
 
+MAX_WORK = 100_000
+"""`Work` for one comparison of answers; some tenths of a second."""
+_FUNCTION, _GAMMA = 8, 1000
+"""Operations that a function takes at 60 digits, and one computed by the gamma function."""
+
 Context = Any
 """An mpmath context."""
 
@@ -35,14 +40,34 @@ class TooLargeValueError(UndecidableError):
     """An intermediate result has too large a magnitude."""
 
 
+class Work:
+    """How much evaluation one comparison may still do, in operations on numbers of 60 digits.
+
+    Work is counted instead of time, so that a verdict depends on neither the machine nor its load.
+    """
+
+    def __init__(self, left: float = MAX_WORK) -> None:
+        self.left = left
+
+    def spend(self, operations: float) -> None:
+        """Take `operations` off. Raises `UndecidableError` if too few are left."""
+        self.left -= operations
+        if self.left < 0:
+            raise UndecidableError("too much work")
+
+
 class Evaluation:
     """Evaluates scalars at one point, with one precision."""
 
-    def __init__(self, context: Context, point: Mapping[str, Fraction], *, real: bool) -> None:
-        self.context, self.point, self.real = context, point, real
+    def __init__(self, context: Context, point: Mapping[str, Fraction], work: Work, *, real: bool) -> None:
+        self.context, self.point, self.work, self.real = context, point, work, real
+        self.precision = context.dps / 60
+        self.widest = 0
+        """Largest binary exponent of an intermediate result, of either sign."""
 
     def of(self, expr: Expr) -> Any:
         """The value. Raises `OutsideDomainError`, `UndecidableError`, `ZeroDivisionError` or `ValueError`."""
+        self.work.spend(self.precision)
         match expr:
             case Num(value, _):
                 return self._number(value)
@@ -61,7 +86,7 @@ class Evaluation:
                 return self._checked(self._call(name, args))
 
     def _number(self, value: Fraction) -> Any:
-        return self.context.mpf(value.numerator) / value.denominator
+        return self._checked(self.context.mpf(value.numerator) / value.denominator)
 
     def _symbol(self, name: str) -> Any:
         if name in self.point:
@@ -75,14 +100,17 @@ class Evaluation:
     def _checked(self, value: Any) -> Any:
         if not self.context.isfinite(value):
             raise UndecidableError("not finite")
-        if value and abs(self.context.mag(value)) > MAX_MAGNITUDE:
+        size = abs(int(self.context.mag(value))) if value else 0
+        if size > MAX_MAGNITUDE:
             raise TooLargeValueError
+        self.widest = max(self.widest, size)
         if self.real and isinstance(value, self.context.mpc):
             raise OutsideDomainError
         return value
 
     def _power(self, base: Expr, exponent: Expr) -> Any:
         value, index = self.of(base), self.of(exponent)
+        self.work.spend(_FUNCTION * self.precision**1.5)
         if value == 0 and (isinstance(index, self.context.mpc) or index <= 0):
             raise ZeroDivisionError
         size = abs(index) * max(1, abs(self.context.mag(value))) if value else 0
@@ -99,6 +127,8 @@ class Evaluation:
         if name in ("sum", "prod"):
             return self._series(name, args)
         values = [self.of(arg) for arg in args]
+        gamma = name in ("factorial", "binom") and not all(self.context.isint(v) for v in values)
+        self.work.spend(_GAMMA * self.precision**2 if gamma else _FUNCTION * self.precision**1.5)
         if name in _FUNCTIONS:
             if any(v and self.context.mag(v) > 64 for v in values) and name not in _ANY_SIZE:
                 raise TooLargeValueError
@@ -116,8 +146,9 @@ class Evaluation:
             raise UndecidableError(name)
         total = self.context.mpf(0 if name == "sum" else 1)
         for index in range(int(start), int(stop) + 1):
-            inner = Evaluation(self.context, {**self.point, variable.name: Fraction(index)}, real=self.real)
+            inner = Evaluation(self.context, {**self.point, variable.name: Fraction(index)}, self.work, real=self.real)
             total = total + inner.of(body) if name == "sum" else total * inner.of(body)
+            self.widest = max(self.widest, inner.widest)
         return total
 
 
@@ -207,6 +238,7 @@ _FUNCTIONS: dict[str, Callable[[Evaluation, list[Any]], Any]] = {
     "percent": lambda _at, values: values[0] / 100,
     "deg": lambda at, values: values[0] * at.context.pi / 180,
     "determinant": _determinant,
+    "base": lambda at, values: at.context.mpf(int(str(int(values[0])), int(values[1]))),
 }
 
 

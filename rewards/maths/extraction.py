@@ -22,10 +22,12 @@ the model was cut off, so it needs a box or an explicit statement."""
 _BOX = re.compile(r"(?:\\f?|begin|\b)boxed\s*\{|\\fbox\s*\{")
 _BRACES = re.compile(rf"(?P<box>{_BOX.pattern})|\\.|[{{}}]", re.DOTALL)
 _BETWEEN = re.compile(
-    r"(?:\s|[,;.$&+]|\\[\[\]()]|\\\\|\\[,;:! ]|\\quad|\\qquad|\band\b|\bor\b|\\text\{[^{}]{0,60}\}"
-    r"|\b(?:either|else|also|maybe|perhaps|possibly|alternatively|it|could|might|be)\b)*",
+    r"(?:[\s,;.:$&+/|*()-]|\\(?:[\[\]()\\,;:! ]|q?quad\b|lor\b|vee\b)|\\text\{[^{}]{0,60}\}"
+    r"|\b(?:and|or|vs|versus|either|else|also|maybe|perhaps|possibly|alternatively|it|could|might|be)\b"
+    r"|\(?\b(?:(?:option|case|part|answer|solution)\s+)?(?:[0-9]{1,2}|[a-e]|i{1,3}|iv)[.):])*",
     re.IGNORECASE,
 )
+_INSTEAD = re.compile(r"\s*\$?[\s,;(]*(?:or|alternatively)\b[^.\n]{0,60}", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"[\s,;]*(?:and|or)?[\s,;]*(?:maybe|perhaps|possibly)?\s*", re.IGNORECASE)
 _STATED = re.compile(
     r"(?:final\s+answer|answer)\s*(?:\**\s*(?:is|are|=)\s*:?|\**\s*:\**|\\?:)"
@@ -77,11 +79,9 @@ def last_boxes(text: str) -> tuple[str, ...]:
     found: list[str] = []
     start = None
     for box in reversed(_boxes(text)):
-        if start is not None and box.end > start:
-            continue  # around a box that counts already
-        if start is not None and not _BETWEEN.fullmatch(text, box.end + 1, start):
+        if start is not None and not any(gap.fullmatch(text, box.end + 1, start) for gap in (_BETWEEN, _INSTEAD)):
             break
-        content = text[box.inside : box.end].strip()
+        content = _BOX.sub("{", text[box.inside : box.end]).strip()
         if content not in found:
             found.append(content)
         start = box.start
@@ -98,7 +98,7 @@ class _Box:
 
 
 def _boxes(text: str) -> list[_Box]:
-    """All complete boxes, by beginning. One pass: unclosed boxes must not make it quadratic."""
+    """All complete boxes that are in no other one, by beginning. One pass: unclosed ones must not make it quadratic."""
     opened: list[_Box | None] = []
     boxes: list[_Box] = []
     for match in _BRACES.finditer(text, _first_box(text)):
@@ -109,8 +109,10 @@ def _boxes(text: str) -> list[_Box]:
         elif match[0] == "}" and opened:
             box = opened.pop()
             if box is not None:
+                while boxes and boxes[-1].start > box.start:
+                    boxes.pop()  # within this one
                 boxes.append(_Box(box.start, box.inside, match.start()))
-    return sorted(boxes, key=lambda box: box.start)
+    return boxes
 
 
 def _first_box(text: str) -> int:

@@ -17,6 +17,7 @@ from stepgym.rewards.maths.nodes import (
     Quantity,
     Relation,
     Sequence,
+    Sym,
     Text,
     Union,
     is_scalar,
@@ -25,7 +26,7 @@ from stepgym.rewards.maths.nodes import (
 from stepgym.rewards.maths.reader import MAX_DEPTH, ScalarReader, scalar
 from stepgym.rewards.maths.regions import REALS, without_points
 from stepgym.rewards.maths.text import words
-from stepgym.rewards.maths.units import marked, with_tail
+from stepgym.rewards.maths.units import hedges, marked, with_tail
 from stepgym.rewards.maths.vocabulary import FUNCTIONS, RELATIONS
 
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "{": ("}",), r"\{": (r"\}",), "langle": ("rangle",)}
@@ -102,7 +103,7 @@ class AnswerReader(ScalarReader):
     def _label(self) -> None:
         """Skip a name such as ``Minimum:``, and words before it."""
         ahead = 0
-        while self.peek(ahead).kind in ("word", "text") and ahead < 4:
+        while self.peek(ahead).kind in ("word", "text") and ahead < 4 and not hedges(self.peek(ahead).text):
             ahead += 1
         if (
             ahead
@@ -140,7 +141,7 @@ class AnswerReader(ScalarReader):
         """Sets joined by a union sign (or a plain U)."""
         parts = [self.ratio()]
         while self.skip("cup") or (
-            self.token == ("word", "U", True) and self.peek().text in ("(", "[", r"\{") and self.take()
+            self.token[:2] == ("word", "U") and self.peek().text in ("(", "[", r"\{") and self.take()
         ):
             parts.append(self.ratio())
         made = parts[0] if len(parts) == 1 else Union(tuple(parts))
@@ -152,8 +153,10 @@ class AnswerReader(ScalarReader):
         return made
 
     def ratio(self) -> Answer:
-        """``a : b`` is the quotient; ``a : b : c`` a sequence relative to its first number."""
+        r"""``a : b`` and ``a \over b`` are the quotient; ``a : b : c`` a sequence relative to its first number."""
         first = self.sum()
+        if self.skip("over"):
+            first = quotient(scalar(first), scalar(self.sum()))
         parts = [first]
         while self.token.text == ":" and not self.building and is_scalar(first) and self.peek().kind != "eof":
             self.take()
@@ -185,9 +188,11 @@ class AnswerReader(ScalarReader):
     def _inside(self, opening: str) -> Answer:
         inside = self.items()
         if opening == r"\{" and (self.skip("|", ":", "mid")):
-            inside = self.items()  # the condition of a set builder says which elements it has
+            condition = self.items()
             self.expect(r"\}")
-            return inside
+            if isinstance(inside, Sym | Relation):
+                return condition  # of {x | 0 < x}: it says which elements there are
+            return Sequence((inside, condition), r"\{|", r"\}")
         closing = self.token.text
         self.expect(*_CLOSING[opening])
         if isinstance(inside, Sequence) and not inside.opening:

@@ -89,3 +89,39 @@ def _join_thousands(text: str) -> str:
         return match[0].replace(",", "") if depths[match.start()] == 0 else match[0]
 
     return _THOUSANDS.sub(join, text)
+
+
+class TokenReader:
+    """A place in a list of tokens, and how deep the parts around it are nested."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+        self.depth = 0
+
+    @property
+    def token(self) -> Token:
+        """The next token."""
+        return self.tokens[self.at]
+
+    def peek(self, ahead: int = 1) -> Token:
+        """The token `ahead` places after the next one."""
+        return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else END
+
+    def take(self) -> Token:
+        """Consume and return the next token."""
+        token = self.tokens[self.at]
+        self.at += token.kind != "eof"
+        return token
+
+    def skip(self, *texts: str) -> bool:
+        """Consume the next token if it is the operator or command of that text."""
+        if self.token.text in texts and self.token.kind in ("op", "cmd"):
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, *texts: str) -> None:
+        """Consume one of these tokens, or raise `UnreadableError`."""
+        if not self.skip(*texts):
+            raise UnreadableError(f"expected {' or '.join(texts)} instead of {self.token.text!r}")

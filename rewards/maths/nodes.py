@@ -107,7 +107,8 @@ class Text:
 
 Answer: TypeAlias = Expr | Quantity | Sequence | Relation | Union | Matrix | Text
 
-ZERO, ONE, MINUS_ONE, HALF = Num(Fraction(0)), Num(Fraction(1)), Num(Fraction(-1)), Num(Fraction(1, 2))
+ONE, MINUS_ONE, HALF = Num(Fraction(1)), Num(Fraction(-1)), Num(Fraction(1, 2))
+INFINITY = Sym("oo")
 
 
 def negative(expr: Expr) -> Expr:
@@ -118,6 +119,19 @@ def negative(expr: Expr) -> Expr:
 def quotient(top: Expr, bottom: Expr) -> Expr:
     """``top / bottom``."""
     return Mul((top, Pow(bottom, MINUS_ONE)))
+
+
+def fraction(top: Expr, bottom: Expr) -> Expr:
+    """``top / bottom`` as it was written: of differentials one name, since the letters of dy/dx do not cancel."""
+    if _differential(top) and _differential(bottom):
+        return Call("derivative()", (top, bottom))
+    return quotient(top, bottom)
+
+
+def _differential(expr: Expr) -> bool:
+    """Whether it is ``dx``, the d of ``d/dx``, or a power of either."""
+    first = expr.factors[0] if isinstance(expr, Mul) else expr
+    return (first.base if isinstance(first, Pow) else first) == Sym("d")
 
 
 def minus(left: Expr, right: Expr) -> Expr:
@@ -165,6 +179,11 @@ def symbols(expr: Expr) -> frozenset[str]:
 
 
 CONSTANTS = frozenset({"pi", "e", "i", "oo"})
+
+
+def mentions(expr: Expr, part: Expr) -> bool:
+    """Whether `part` occurs anywhere in `expr`."""
+    return expr == part or any(mentions(inner, part) for inner in children(expr))
 
 
 def calls(expr: Expr) -> frozenset[str]:

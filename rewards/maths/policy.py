@@ -57,7 +57,7 @@ class Policy:
     finding: Finding = Finding.STATED
     """How the final answer is found in a text."""
     cpu_seconds: float = 1.0
-    """CPU time the symbolic tier may use for one answer; beyond it the answer is ungraded."""
+    """CPU time the symbolic tier may use for one pair of scalars; beyond it the answer is ungraded."""
 
 
 DEFAULT = Policy()

@@ -8,7 +8,7 @@ to right. Every recursion counts against `MAX_DEPTH`.
 from __future__ import annotations
 
 from stepgym.rewards.maths import arrays
-from stepgym.rewards.maths.lexer import END, Token, UnreadableError
+from stepgym.rewards.maths.lexer import Token, TokenReader, UnreadableError
 from stepgym.rewards.maths.nodes import (
     MINUS_ONE,
     Add,
@@ -21,6 +21,7 @@ from stepgym.rewards.maths.nodes import (
     Pow,
     Quantity,
     Sym,
+    fraction,
     is_scalar,
     negative,
     quotient,
@@ -36,51 +37,18 @@ r"""The sign of ``\pm``: +1 and -1 in turn. ``\mp`` is its negative."""
 MARKS = {"%": "percent", "deg": "deg"}
 """Units that are written as signs, and the functions they are inside a formula."""
 
-_STARTS = {"frac", "sqrt", "binom", "lfloor", "lceil", "lvert", "vec", "angle", "langle", "sum", "prod", "text"}
+_STARTS = frozenset(
+    "frac sqrt binom lfloor lceil lvert vec dot ddot angle langle sum prod text".split()  # noqa: SIM905
+)
 _CONNECTORS = {"and", "or", "for", "where", "with", "if", "when", "is", "are"}
 _ORDINAL = {"th", "st", "nd", "rd"}
 
 
-class ScalarReader:
+class ScalarReader(TokenReader):
     """Reads sums, products and powers. `atom` and `enclosed` are left to the reader of whole answers."""
 
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.at = 0
-        self.depth = 0
-        self.bars = 0
-        """How many ``|`` are open: the next one closes."""
-
-    # -- tokens
-
-    @property
-    def token(self) -> Token:
-        """The next token."""
-        return self.tokens[self.at]
-
-    def peek(self, ahead: int = 1) -> Token:
-        """The token `ahead` places after the next one."""
-        return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else END
-
-    def take(self) -> Token:
-        """Consume and return the next token."""
-        token = self.tokens[self.at]
-        self.at += token.kind != "eof"
-        return token
-
-    def skip(self, *texts: str) -> bool:
-        """Consume the next token if it is the operator or command of that text."""
-        if self.token.text in texts and self.token.kind in ("op", "cmd"):
-            self.at += 1
-            return True
-        return False
-
-    def expect(self, *texts: str) -> None:
-        """Consume one of these tokens, or raise `UnreadableError`."""
-        if not self.skip(*texts):
-            raise UnreadableError(f"expected {' or '.join(texts)} instead of {self.token.text!r}")
-
-    # -- sums, products, powers
+    bars = 0
+    """How many ``|`` are open: the next one closes."""
 
     def atom(self) -> Answer:
         """The smallest part that begins here."""
@@ -132,7 +100,12 @@ class ScalarReader:
             if self.skip("*", "times", "cdot", "ast"):
                 factors.append(scalar(self.signed_power()))
             elif self.skip("/", "div"):
-                factors.append(Pow(scalar(self.signed_power()), MINUS_ONE))
+                bottom = scalar(self.signed_power())
+                top = factors.pop() if factors else None
+                if top is None:
+                    first = fraction(scalar(first), bottom)
+                else:
+                    factors.append(fraction(top, bottom))
             elif self.skip("bmod", "mod") or (self.token.text == "mod" and self.take()):
                 left = Mul((scalar(first), *factors)) if factors else scalar(first)
                 first, factors, moduli = Call("mod", (left, scalar(self.signed_power()))), [], moduli + 1
@@ -182,14 +155,19 @@ class ScalarReader:
         """Whether the next token can begin a factor after another one without a sign."""
         kind, text, spaced = self.token
         if kind == "word":
-            return text not in _CONNECTORS and not self._is_unit(text, spaced)
+            return text not in _CONNECTORS and not self._is_unit(text, spaced) and not self._is_union_sign()
         if kind == "cmd":
             return text in FUNCTIONS or text in SYMBOLS or text in _STARTS
         if kind == "text":
-            return text in ("e", "i")
+            return text in ("e", "i") or (text in FUNCTIONS and text not in UNIT_WORDS)
         if kind == "op" and text == "|":
             return self.bars == 0
         return kind == "op" and text in ("(", "[", "{")
+
+    def _is_union_sign(self) -> bool:
+        """Whether the U that is next joins two intervals, as in ``(0,1)U(2,3)``."""
+        joins = self.tokens[self.at - 1].text in (")", "]") and self.peek().text in ("(", "[")
+        return self.token.text == "U" and joins
 
     def _is_unit(self, word: str, spaced: bool) -> bool:
         """Whether a word is a unit: short ones only after a number, single letters only at the very end."""

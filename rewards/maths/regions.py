@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stepgym.rewards.maths.nodes import (
+    INFINITY,
     Answer,
     Call,
     Expr,
@@ -18,6 +19,7 @@ from stepgym.rewards.maths.nodes import (
     Sym,
     Union,
     is_scalar,
+    mentions,
     minus,
     negative,
     symbols,
@@ -28,7 +30,7 @@ from stepgym.rewards.maths.reader import scalar
 from stepgym.rewards.maths.vocabulary import FLIPPED
 
 REALS = Sym("setR")
-INFINITY, MINUS_INFINITY = Sym("oo"), negative(Sym("oo"))
+MINUS_INFINITY = negative(INFINITY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ def _piece(low: Expr, low_closed: bool, high: Expr, high_closed: bool) -> Piece:
 
 
 def _infinite(expr: Expr) -> bool:
-    return "oo" in repr(expr)
+    return mentions(expr, INFINITY)
 
 
 def _inequality(node: Relation) -> Region | None:

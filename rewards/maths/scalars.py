@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from fractions import Fraction
 
-from stepgym.rewards.maths.nodes import Expr, Num, Sym, calls, children, symbols
+from stepgym.rewards.maths.evaluation import Work
+from stepgym.rewards.maths.nodes import INFINITY, Expr, Num, calls, mentions, symbols
 from stepgym.rewards.maths.normal import equal_forms, normal
 from stepgym.rewards.maths.policy import Policy, Tolerant
 from stepgym.rewards.maths.polynomial import TooLargeError
@@ -28,6 +29,8 @@ class Tier(StrEnum):
 
 _SMALL = Fraction(1, 10**20)
 """Constants above this, relative to each other that far apart, are different without a second look."""
+MAX_SYMBOLIC_CALLS = 4
+"""Pairs of scalars of one answer that go to the symbolic tier; each may use half the CPU time of the one before."""
 _SERIES = frozenset({"sum", "prod"})
 
 
@@ -37,6 +40,9 @@ class ScalarComparison:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.tier = Tier.FORM
+        self.work = Work()
+        self._values: dict[Expr, Fraction | None] = {}
+        self._symbolic_calls = 0
 
     def equal(self, gold: Expr, answer: Expr) -> bool:
         """Whether they are the same. Raises `stepgym.sandboxes.OverBudgetError` where no tier could decide in time."""
@@ -55,36 +61,44 @@ class ScalarComparison:
         return self._probed(gold, answer)
 
     def _probed(self, gold: Expr, answer: Expr) -> bool:
-        from stepgym.rewards.maths.probing import Agreement, probe, too_large, value_of
+        from stepgym.rewards.maths.probing import Agreement, probe, too_large
 
         self.tier = Tier.PROBING
         constant = not symbols(gold) and not symbols(answer)
-        target, value = (value_of(gold), value_of(answer)) if constant else (None, None)
+        target, value = (self._value(gold), self._value(answer)) if constant else (None, None)
         if target is not None and value is not None:
             if self._tolerates(gold) and self.near(gold, answer, target, value):
                 return True
             if min(abs(target), abs(value)) > _SMALL and abs(target - value) > _SMALL * abs(target):
                 return False
-        found = probe(gold, answer)
+        found = probe(gold, answer, self.work)
         if found is not Agreement.UNKNOWN:
             return found is Agreement.SAME
         used = calls(gold) | calls(answer)
         if any(name.endswith("()") for name in used) or not symbols(gold) >= symbols(answer):
             return False
-        if not used & _SERIES and (_mentions_infinity(gold) or _mentions_infinity(answer)):
+        if not used & _SERIES and (mentions(gold, INFINITY) or mentions(answer, INFINITY)):
             return False
         if too_large(answer) and not too_large(gold):
             return False
         return self._symbolic(gold, answer)
 
+    def _value(self, constant: Expr) -> Fraction | None:
+        from stepgym.rewards.maths.probing import value_of
+
+        if constant not in self._values:
+            self._values[constant] = value_of(constant, self.work)
+        return self._values[constant]
+
     def _symbolic(self, gold: Expr, answer: Expr) -> bool:
-        from stepgym.sandboxes.workers import shared_pool
+        from stepgym.sandboxes.workers import OverBudgetError, shared_pool
 
         self.tier = Tier.SYMBOLIC
-        same = shared_pool().run(
-            "stepgym.rewards.maths.symbolic:same", (gold, answer), cpu_seconds=self.policy.cpu_seconds
-        )
-        return bool(same)
+        self._symbolic_calls += 1
+        if self._symbolic_calls > MAX_SYMBOLIC_CALLS:
+            raise OverBudgetError(f"more than {MAX_SYMBOLIC_CALLS} pairs of scalars are too hard for the exact tiers")
+        seconds = self.policy.cpu_seconds / 2 ** (self._symbolic_calls - 1)
+        return bool(shared_pool().run("stepgym.rewards.maths.symbolic:same", (gold, answer), cpu_seconds=seconds))
 
     def _tolerates(self, gold: Expr) -> bool:
         if not self.policy.tolerance:
@@ -108,7 +122,3 @@ class ScalarComparison:
                 return False
         self.tier = Tier.ROUNDED
         return True
-
-
-def _mentions_infinity(expr: Expr) -> bool:
-    return expr == Sym("oo") or any(map(_mentions_infinity, children(expr)))

@@ -10,13 +10,12 @@ from collections.abc import Sequence as Items
 from fractions import Fraction
 from typing import TypeVar
 
-from stepgym.rewards.maths import equations, regions
+from stepgym.rewards.maths import equations, quantities, regions
 from stepgym.rewards.maths.nodes import (
     Answer,
     Call,
     Expr,
     Matrix,
-    Mul,
     Num,
     Quantity,
     Relation,
@@ -24,18 +23,17 @@ from stepgym.rewards.maths.nodes import (
     Sym,
     Text,
     Union,
+    mentions,
 )
 from stepgym.rewards.maths.policy import Percent, Policy
 from stepgym.rewards.maths.reader import scalar
 from stepgym.rewards.maths.scalars import ScalarComparison
 from stepgym.rewards.maths.signs import spread
-from stepgym.rewards.maths.vocabulary import UNIT_NAMES, UNIT_WORDS
 
 T = TypeVar("T")
 
 MAX_ITEMS = 200
 """Items of one list."""
-_KNOWN_UNITS = UNIT_WORDS | frozenset(UNIT_NAMES.values())
 
 
 class AnswerComparison(ScalarComparison):
@@ -59,6 +57,8 @@ class AnswerComparison(ScalarComparison):
             return self._matrices(gold, answer)
         if isinstance(gold, Sequence) or isinstance(answer, Sequence):
             return self._sequences(gold, answer)
+        if isinstance(gold, Quantity) != isinstance(answer, Quantity):
+            gold, answer = quantities.letter_factor(gold, answer), quantities.letter_factor(answer, gold)
         if isinstance(gold, Quantity) or isinstance(answer, Quantity):
             return self._quantities(gold, answer)
         if isinstance(gold, Call) and gold.name == "base" and not isinstance(answer, Call):
@@ -69,6 +69,8 @@ class AnswerComparison(ScalarComparison):
 
     def _relations(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Relation) and isinstance(answer, Relation):
+            if "mod" in (*gold.operators, *answer.operators):
+                return gold.operators == answer.operators and self._all(gold.sides, answer.sides)
             named = equations.same_name(gold, answer)
             if named is not None:
                 return self.same(named.gold, named.answer)
@@ -113,10 +115,10 @@ class AnswerComparison(ScalarComparison):
             return False
         if len(left) != len(right) or len(left[0]) != len(right[0]):
             return False
-        return all(self.same(a, b) for rows in zip(left, right, strict=True) for a, b in zip(*rows, strict=True))
+        return all(self._all(*rows) for rows in zip(left, right, strict=True))
 
     def _sequences(self, gold: Answer, answer: Answer) -> bool:
-        left, right = _items(gold), _items(answer)
+        left, right = (_by_coordinate(_items(side)) for side in (gold, answer))
         if max(len(left.items), len(right.items)) > MAX_ITEMS:
             return False
         if r"\{" in (left.opening, right.opening) and left.opening in ("", r"\{") and right.opening in ("", r"\{"):
@@ -125,9 +127,13 @@ class AnswerComparison(ScalarComparison):
             if all(isinstance(item, Sequence) for item in (*left.items, *right.items)):
                 return self._sets(left.items, right.items)  # tuples in a list are solutions: naming one twice adds none
             return self._lists(left.items, right.items)
-        if len(left.items) != len(right.items) or not left.items or not _brackets_agree(left, right):
+        if not left.items or not _brackets_agree(left, right):
             return False
-        return all(self.same(a, b) for a, b in zip(left.items, right.items, strict=True))
+        return self._all(left.items, right.items)
+
+    def _all(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
+        """Whether the items agree one by one."""
+        return len(gold) == len(answer) and all(self.same(a, b) for a, b in zip(gold, answer, strict=True))
 
     def _sets(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
         if len(gold) == len(answer) and self._matched(gold, answer, self.same):
@@ -140,7 +146,7 @@ class AnswerComparison(ScalarComparison):
             return False
         dots = Sym("dots") in (*gold, *answer)
         if self.policy.ordered or dots or equations.distinct_names(gold) != equations.distinct_names(answer):
-            return all(self.same(a, b) for a, b in zip(gold, answer, strict=True))
+            return self._all(gold, answer)
         return self._matched(gold, answer, self.same)
 
     def _distinct(self, items: Items[Answer]) -> list[Answer]:
@@ -170,9 +176,11 @@ class AnswerComparison(ScalarComparison):
         if "%" in (g.unit, a.unit):
             return self._percent(g, a)
         if {g.unit, a.unit} == {"deg", ""} or {g.unit, a.unit} == {"deg", "rad"}:
-            written = "rad" not in (g.unit, a.unit) and self.policy.units and self.equal(g.value, a.value)
-            return written or self.equal(_radians(g), _radians(a))
-        if g.unit and a.unit and _differ(g.unit, a.unit):
+            bare = a if g.unit == "deg" else g
+            degrees = bare.unit == "" and self.policy.units and not mentions(bare.value, Sym("pi"))
+            written = degrees and self.equal(g.value, a.value)
+            return written or self.equal(quantities.radians(g), quantities.radians(a))
+        if g.unit and a.unit and quantities.differ(g.unit, a.unit):
             return False
         return self.policy.units and self.equal(g.value, a.value)
 
@@ -180,7 +188,7 @@ class AnswerComparison(ScalarComparison):
         if gold.unit and answer.unit:
             return False
         bare = self.policy.percent is not Percent.STRICT and self.equal(gold.value, answer.value)
-        return bare or self.equal(_hundredth(gold), _hundredth(answer))
+        return bare or self.equal(quantities.hundredth(gold), quantities.hundredth(answer))
 
     def _factor_of_100(self, gold: Expr, answer: Expr) -> bool:
         if self.policy.percent is not Percent.FACTOR or not isinstance(gold, Num) or not isinstance(answer, Num):
@@ -190,24 +198,13 @@ class AnswerComparison(ScalarComparison):
         )
 
 
-def _radians(quantity: Quantity) -> Expr:
-    return Mul((quantity.value, Sym("pi"), Num(Fraction(1, 180)))) if quantity.unit == "deg" else quantity.value
-
-
-def _hundredth(quantity: Quantity) -> Expr:
-    value = quantity.value
-    if quantity.unit != "%":
-        return value
-    if isinstance(value, Num):
-        return Num(value.value / 100, None if value.place is None else value.place - 2)
-    return Mul((value, Num(Fraction(1, 100))))
-
-
-def _differ(gold: str, answer: str) -> bool:
-    """Units that are both known are different if their names are; of free words one may abbreviate the other."""
-    bases = {unit.partition("^")[0].partition("/")[0] for unit in (gold, answer)}
-    abbreviated = min(len(gold), len(answer)) >= 4 and (gold.startswith(answer) or answer.startswith(gold))
-    return bases <= _KNOWN_UNITS or not (abbreviated and (gold + answer).isalpha())
+def _by_coordinate(items: Sequence) -> Sequence:
+    """``y = 1, x = 2`` in the order of coordinates; other names stay as they were written."""
+    sides = [item.sides[0] if isinstance(item, Relation) else None for item in items.items]
+    if any(side not in (Sym("x"), Sym("y"), Sym("z")) for side in sides) or not equations.distinct_names(items.items):
+        return items
+    ordered = sorted(zip(map(repr, sides), range(len(sides)), items.items, strict=True))
+    return Sequence(tuple(item for *_, item in ordered), items.opening, items.closing)
 
 
 def _items(node: Answer) -> Sequence:

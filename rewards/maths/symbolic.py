@@ -43,16 +43,20 @@ _SAME_NAME = frozenset(
 )
 
 
+_NO_PROOF = (KeyError, ArithmeticError, ValueError, TypeError, AttributeError, NotImplementedError, RecursionError)
+"""What sympy raises on expressions that are undefined or that it cannot treat. Memory and time are budgets."""
+
+
 def same(pair: tuple[Expr, Expr]) -> bool:
     """Whether sympy proves the two equal. False also where it can prove neither: an unproven answer is not accepted."""
     try:
         left, right = (build(expr) for expr in pair)
-    except KeyError:
+        difference = (left - right).doit()
+        if difference == 0 or sympy.simplify(difference) == 0:
+            return True
+        return difference.equals(0) is True
+    except _NO_PROOF:
         return False
-    difference = (left - right).doit()
-    if difference == 0 or sympy.simplify(difference) == 0:
-        return True
-    return difference.equals(0) is True
 
 
 def build(expr: Expr) -> Any:

@@ -12,23 +12,27 @@ from itertools import pairwise
 from stepgym.rewards.maths.lexer import Token, UnreadableError
 from stepgym.rewards.maths.nodes import Answer, Call, Quantity, Relation, is_scalar
 from stepgym.rewards.maths.reader import MARKS, ScalarReader, scalar
-from stepgym.rewards.maths.vocabulary import UNIT_NAMES, UNIT_WORDS
+from stepgym.rewards.maths.vocabulary import HEDGES, UNIT_NAMES, UNIT_WORDS
 
 MAX_WORDS = 60
+_CASED = re.compile(r"[A-KM-Z]|M[a-zA-Z]")
+"""Units whose capital counts: m is a metre and M a mole per litre, mm is not Mm."""
+_INVERSE = re.compile(r"([A-Za-z]+) *\^ *- *1(?![0-9])|([A-Za-z]+) *\^ *- *(?=[2-9])")
+_MODULI = frozenset({"mod", "pmod"})
 _ENDS = (",", ";", ")", "]", r"\}", "&", r"\\")
-_CONDITIONS = frozenset("for where with if when such in mod pmod all any some is are on as".split())  # noqa: SIM905
-_HEDGE = re.compile(r"[0-9]|\b(?:or|else|otherwise|maybe|perhaps|possibly|probably|not|but|either|alternatively)\b")
+_WORDS = re.compile(r"[a-z]+")
+_CONDITIONS = frozenset("for where with if when such in mod pmod all any some on as".split())  # noqa: SIM905
 
 
 def with_tail(reader: ScalarReader, made: Answer) -> Answer:
     """`made` with the unit that follows it; a condition is read over. Raises `UnreadableError` for other words."""
     tail = _words(reader)
-    if not tail or _hedges(tail):
+    if not tail or any(token.kind in ("text", "word") and hedges(token.text) for token in tail):
         raise UnreadableError(f"cannot read {reader.token.text!r} after a formula")
     parts = [token.text.strip() for token in tail]
     leading = (parts[0].split() or [""])[0].lower().strip(".")
     if leading in _CONDITIONS or (parts[0] == "(" and "mod" in parts):
-        return made
+        return modular(made) if _MODULI.intersection(parts) or _MODULI.intersection(parts[0].split()) else made
     if (tail[0].kind != "text" and leading not in UNIT_WORDS) or _loose_number(tail):
         raise UnreadableError(f"cannot read {parts[0]!r} after a formula")
     if is_scalar(made):
@@ -36,6 +40,13 @@ def with_tail(reader: ScalarReader, made: Answer) -> Answer:
     if isinstance(made, Relation) and is_scalar(made.sides[-1]):
         return Relation((*made.sides[:-1], Quantity(scalar(made.sides[-1]), unit_name(parts))), made.operators)
     return made
+
+
+def modular(made: Answer) -> Answer:
+    """A congruence: its sides may not be multiplied or moved like those of an equation."""
+    if not isinstance(made, Relation):
+        return made
+    return Relation(made.sides, tuple("mod" if operator == "=" else operator for operator in made.operators))
 
 
 def _words(reader: ScalarReader) -> list[Token]:
@@ -51,8 +62,9 @@ def _words(reader: ScalarReader) -> list[Token]:
     return taken
 
 
-def _hedges(tail: list[Token]) -> bool:
-    return any(token.kind in ("text", "word") and _HEDGE.search(token.text.lower()) for token in tail)
+def hedges(words: str) -> bool:
+    """Whether words beside a formula take it back or bring in another answer."""
+    return not HEDGES.isdisjoint(_WORDS.findall(words.lower())) or any(map(str.isdigit, words))
 
 
 def _loose_number(tail: list[Token]) -> bool:
@@ -63,11 +75,14 @@ def _loose_number(tail: list[Token]) -> bool:
 
 def unit_name(parts: list[str]) -> str:
     """One spelling for a unit: ``\\text{ cm}^{2}``, ``square centimeters`` and ``cm^2`` are the same."""
-    text = " ".join(parts).replace("{", "").replace("}", "").replace("~", " ").replace("\\", " ").lower()
-    names = [UNIT_NAMES.get(word.strip("."), word.strip(".")) for word in text.replace("^", " ^ ").split()]
+    text = " ".join(parts).replace("{", "").replace("}", "").replace("~", " ").replace("\\", " ")
+    text = _INVERSE.sub(r" / \1 \2 ", text)
+    words = [word.strip(".") for word in text.replace("^", " ^ ").replace("/", " / ").split()]
+    words = [word if _CASED.fullmatch(word) else word.lower() for word in words]
+    names = ["/" if word == "per" else UNIT_NAMES.get(word, word) for word in words]
     if len(names) > 1 and names[0] in ("square", "sq", "cubic"):
         names = [*names[1:], "^", "3" if names[0] == "cubic" else "2"]
-    joined = "".join(name for name in names if name not in ("*", "cdot", "per", "of"))
+    joined = "".join(name for name in names if name not in ("*", "cdot", "of"))
     return UNIT_NAMES.get(joined, joined)
 
 

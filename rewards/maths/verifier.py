@@ -20,7 +20,8 @@ _WORD = re.compile(r"no|[a-z]{3,}(?: [a-z]+)*")
 _CONDITION = re.compile(r"\b(?:for|where|with|if|when|such that|pmod|mod)\b(.*)")
 _NUMERALS = re.compile(r"[0-9]+|[<>=]|\\[a-z]+")
 _CHOICE = re.compile(r"(?:\\text\s*\{)?\s*\(?([A-J])\)?\s*\}?")
-_CHOSEN = re.compile(r"(?:\\text\s*\{)?\s*\(?([A-J])(?:\)|[.:](?=\s))\s*\}?(.*)")
+_CHOSEN = re.compile(r"(?:\\text\s*\{)?\s*\(?([A-J])(?:\)|[.:](?=\s))\s*\}?(|\s[\w\s\\{(-].*)")
+_OTHER = re.compile(r"\s*\(?(?:\\text\s*\{\s*)?(?:or|and|but|else|otherwise|maybe|perhaps|possibly|alternatively)\b")
 _SAME_TEXT = Score(1.0, why="same text", status=Status.CORRECT)
 _EMPTY = Score(0.0, why="the answer is empty", status=Status.UNPARSABLE)
 _SAME_NUMBER = Score(1.0, why="exact number", status=Status.CORRECT)
@@ -123,7 +124,7 @@ def _decided(gold: str, answer: str, policy: Policy) -> Score:
     if _conditions_differ(gold, answer):
         return Score(0.0, why="another condition", status=Status.WRONG)
     if (letter := _CHOICE.fullmatch(gold)) and (chosen := _CHOSEN.fullmatch(answer)):
-        same = letter[1] == chosen[1] and not _CHOSEN.search(chosen[2])
+        same = letter[1] == chosen[1] and not _CHOSEN.search(chosen[2]) and not _OTHER.match(chosen[2])
         return Score(float(same), why="letter of a choice", status=Status.CORRECT if same else Status.WRONG)
     comparison = AnswerComparison(policy)
     same = comparison.same(left, right)

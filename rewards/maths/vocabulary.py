@@ -32,6 +32,14 @@ SYMBOLS = {
 }  # fmt: skip
 """Names of more than one letter that are one symbol."""
 
+HEDGES = frozenset(
+    _same("or else otherwise maybe perhaps possibly probably not but either alternatively neither nor never")
+)
+"""Words that take an answer back, deny it, or offer another one."""
+
+NO_FACTORS = HEDGES | frozenset(_same("and no yes is are if the any all has its was for by so"))
+"""Short words of English, which are no products of their letters."""
+
 RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "le": "<=", "ge": ">=", "ne": "!=", "in": "in",
     "approx": "~", "simeq": "~", "sim": "~", "~": "~", "cong": "~", "equiv": "=", "implies": "=>", "to": "->",
@@ -64,6 +72,9 @@ UNIT_NAMES = {
     "seconds": "s", "second": "s", "sec": "s",
     "liters": "l", "liter": "l", "litres": "l", "litre": "l", "dollars": "dollar", "cents": "cent", "degrees": "deg",
     "degree": "deg", "percent": "%", "percentage": "%", "pct": "%", "days": "day", "weeks": "week", "years": "year",
-    "months": "month", "units": "unit", "radians": "rad", "radian": "rad", "meters/second": "m/s",
+    "months": "month", "units": "unit", "radians": "rad", "radian": "rad", "mile/h": "mph",
+    "kmh": "km/h", "kph": "km/h",
+    "newton": "N", "newtons": "N", "joule": "J", "joules": "J", "watt": "W", "watts": "W", "volt": "V", "volts": "V",
+    "kelvin": "K", "kelvins": "K",
 }  # fmt: skip
 """One name per unit."""
