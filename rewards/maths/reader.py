@@ -7,6 +7,8 @@ to right. Every recursion counts against `MAX_DEPTH`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from stepgym.rewards.maths import arrays
 from stepgym.rewards.maths.lexer import Token, TokenReader, UnreadableError
 from stepgym.rewards.maths.nodes import (
@@ -44,19 +46,19 @@ _CONNECTORS = {"and", "or", "for", "where", "with", "if", "when", "is", "are"}
 _ORDINAL = {"th", "st", "nd", "rd"}
 
 
-class ScalarReader(TokenReader):
+class ScalarReader(TokenReader, ABC):
     """Reads sums, products and powers. `atom` and `enclosed` are left to the reader of whole answers."""
 
     bars = 0
     """How many ``|`` are open: the next one closes."""
 
+    @abstractmethod
     def atom(self) -> Answer:
         """The smallest part that begins here."""
-        raise NotImplementedError
 
+    @abstractmethod
     def enclosed(self) -> Answer:
         """What stands in the brackets that begin here."""
-        raise NotImplementedError
 
     def sum(self) -> Answer:
         """A sum; the only part may be a shape."""
