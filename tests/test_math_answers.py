@@ -324,3 +324,10 @@ def test_a_score_says_which_tier_decided() -> None:
     assert equal(r"\sin 2x", r"2\sin x\cos x").why == "numeric probing"
     assert equal("1.732", r"\sqrt3").why == "tolerance"
     assert equal(r"\text{odd}", "Odd").why == "same words"
+
+
+@pytest.mark.parametrize("gold", [r"\int_0^1 x dx", r"\lim_{x\to0}\frac{\sin x}{x}", r"\oint f"])
+def test_a_gold_that_is_still_to_be_evaluated_is_refused(gold: str) -> None:
+    with pytest.raises(TaskError, match="is an integral or a limit; give its value"):
+        MathVerifier().check_task(Task(id="1", prompt="", answer=gold))
+    MathVerifier().check_task(Task(id="1", prompt="", answer=r"x \in (0, 1), \limit"))

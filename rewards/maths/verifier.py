@@ -22,6 +22,7 @@ _NUMERALS = re.compile(r"[0-9]+|[<>=]|\\[a-z]+")
 _CHOICE = re.compile(r"(?:\\text\s*\{)?\s*\(?([A-J])\)?\s*\}?")
 _CHOSEN = re.compile(r"(?:\\text\s*\{)?\s*\(?([A-J])(?:\)|[.:](?=\s))\s*\}?(|\s[\w\s\\{(-].*)")
 _OTHER = re.compile(r"\s*\(?(?:\\text\s*\{\s*)?(?:or|and|but|else|otherwise|maybe|perhaps|possibly|alternatively)\b")
+_UNEVALUATED = re.compile(r"\\(?:i{0,2}int|oint|lim)(?![a-zA-Z])")
 _SAME_TEXT = Score(1.0, why="same text", status=Status.CORRECT)
 _EMPTY = Score(0.0, why="the answer is empty", status=Status.UNPARSABLE)
 _SAME_NUMBER = Score(1.0, why="exact number", status=Status.CORRECT)
@@ -86,12 +87,16 @@ class MathVerifier:
         return _compared(target.text, cleaned, self.policy)
 
     def check_task(self, task: Task, /) -> None:
-        """Raise `stepgym.errors.TaskError` if the task's gold answer is empty, too long, or broken LaTeX."""
+        """Raise `stepgym.errors.TaskError` if the gold answer is empty, too long, broken LaTeX or not evaluated."""
         if not clean(task.answer):
             raise TaskError(f"task {task.id!r} has no gold answer; give its field answer a value")
         if task.answer.count("{") != task.answer.count("}"):
             raise TaskError(
                 f"task {task.id!r}: the braces of the gold answer {task.answer[:60]!r} do not match; mend it"
+            )
+        if _UNEVALUATED.search(task.answer):
+            raise TaskError(
+                f"task {task.id!r}: the gold answer {task.answer[:60]!r} is an integral or a limit; give its value"
             )
         if len(task.answer) > MAX_ANSWER:
             raise TaskError(
