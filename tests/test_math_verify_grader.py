@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from stepgym.records import Attempt, Status, Task
 from stepgym.rewards import REWARDS
 from stepgym.rewards.maths.math_verify_grader import MathVerifyGrader
-
-pytest.importorskip("math_verify")
 
 
 def grade(gold: str, text: str) -> tuple[float, Status]:

@@ -93,8 +93,6 @@ def test_an_endless_line_is_not_read_to_its_end(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_file_is_named(name: str, content: str, message: str, tmp_path: Path) -> None:
-    if name.endswith("parquet"):
-        pytest.importorskip("pyarrow")
     (tmp_path / name).write_text(content)
     with pytest.raises(TaskError, match=message):
         load(tmp_path / name)

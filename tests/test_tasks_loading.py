@@ -107,7 +107,9 @@ def test_numbers_stay_exact(tmp_path: Path) -> None:
 
 
 def test_all_formats_give_the_same_tasks(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     rows = [
         {"id": i, "problem": f"What is {i}/8?", "answer": i / 8, "steps": ["Think.", f"\\boxed{{{i / 8}}}"]}
         for i in range(700)
@@ -165,7 +167,6 @@ def test_a_data_folder_may_hold_the_files_directly_and_in_any_format(
 
 
 def test_data_sets_come_through_the_hub_library(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")  # not needed for anything else
     write(tmp_path / "train.jsonl", {"problem": "Q", "answer": 27.0, "key": "n"}, {"problem": "R", "answer": 3.5})
     code = f"from stepgym.tasks import load; print([task.answer for task in load('hf:{tmp_path}?split=train')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)

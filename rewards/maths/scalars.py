@@ -17,9 +17,8 @@ from stepgym.rewards.maths.polynomial import TooLargeError
 
 
 class Tier(StrEnum):
-    """Which rule decided."""
+    """Which rule decided, once the texts differ."""
 
-    STRING = "same text"
     NUMBER = "exact number"
     FORM = "exact form"
     ROUNDED = "tolerance"
