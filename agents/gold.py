@@ -8,6 +8,7 @@ from stepgym.agents.policy import Sampling
 from stepgym.agents.scripted import matching_prompt
 from stepgym.errors import PolicyError
 from stepgym.records import Message, Reply, Role, Task
+from stepgym.tasks.expert_steps import joined
 
 
 class GoldPolicy:
@@ -24,9 +25,10 @@ class GoldPolicy:
 
     async def sample(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
         """The solution, or its next step; every setting of `sampling` is ignored."""
-        steps = solution(self.tasks[matching_prompt(self.tasks, messages)])
+        task = self.tasks[matching_prompt(self.tasks, messages)]
+        steps = solution(task)
         if not self.stepwise:
-            return Reply(text="\n".join(steps))
+            return Reply(text=joined(task, steps))
         turn = sum(message.role is Role.ASSISTANT for message in messages)
         if turn >= len(steps):
             raise PolicyError(f"the gold solution has {len(steps)} steps, and was asked for one more")

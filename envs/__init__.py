@@ -11,7 +11,12 @@ from stepgym.lazy import exports
 from stepgym.registry import Registry
 
 if TYPE_CHECKING:
+    from stepgym.envs.calculator import CalculatorSolver
+    from stepgym.envs.decompose import DecomposeEnv
+    from stepgym.envs.expert_step import ExpertStepEnv
+    from stepgym.envs.guided import GuidedEnv
     from stepgym.envs.maths import MathEnv
+    from stepgym.envs.solver import CachedSolver, Solver
     from stepgym.envs.space import TextSpace
     from stepgym.envs.text import Outcome, TextEnv
     from stepgym.envs.vector import EnvStep, ThreadVectorEnv
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 ENVS: Registry[TextEnv] = Registry(
     "environment",
     {
+        "stepgym/Decompose-v0": "stepgym.envs.decompose:DecomposeEnv",
+        "stepgym/ExpertStep-v0": "stepgym.envs.expert_step:ExpertStepEnv",
+        "stepgym/Guided-v0": "stepgym.envs.guided:GuidedEnv",
         "stepgym/Math-v0": "stepgym.envs.maths:MathEnv",
     },
 )
@@ -26,13 +34,33 @@ ENVS: Registry[TextEnv] = Registry(
 __getattr__ = exports(
     __name__,
     {
+        "CachedSolver": "stepgym.envs.solver",
+        "CalculatorSolver": "stepgym.envs.calculator",
+        "DecomposeEnv": "stepgym.envs.decompose",
         "EnvStep": "stepgym.envs.vector",
+        "ExpertStepEnv": "stepgym.envs.expert_step",
+        "GuidedEnv": "stepgym.envs.guided",
         "MathEnv": "stepgym.envs.maths",
         "Outcome": "stepgym.envs.text",
+        "Solver": "stepgym.envs.solver",
         "TextEnv": "stepgym.envs.text",
         "TextSpace": "stepgym.envs.space",
         "ThreadVectorEnv": "stepgym.envs.vector",
     },
 )
 
-__all__ = ["ENVS", "EnvStep", "MathEnv", "Outcome", "TextEnv", "TextSpace", "ThreadVectorEnv"]
+__all__ = [
+    "ENVS",
+    "CachedSolver",
+    "CalculatorSolver",
+    "DecomposeEnv",
+    "EnvStep",
+    "ExpertStepEnv",
+    "GuidedEnv",
+    "MathEnv",
+    "Outcome",
+    "Solver",
+    "TextEnv",
+    "TextSpace",
+    "ThreadVectorEnv",
+]

@@ -16,6 +16,7 @@ from stepgym.agents.gold import solution
 from stepgym.errors import StepgymError
 from stepgym.records import Attempt, Score, Task
 from stepgym.rewards import Reward, check_task
+from stepgym.tasks.expert_steps import joined
 
 
 class Kind(StrEnum):
@@ -68,7 +69,7 @@ def _flaws(task: Task, reward: Reward) -> list[Flaw]:
         check_task(reward, task)
     except StepgymError as error:
         return [Flaw(task.id, Kind.UNREADABLE, task.answer, str(error))]
-    right = [_boxed(task.answer), *(["\n".join(solution(task))] if task.steps else [])]
+    right = [_boxed(task.answer), *([joined(task, solution(task))] if task.steps else [])]
     found = [_flaw(task, text, reward, accepted=True) for text in right]
     found.append(_flaw(task, _boxed(wrong_answer(task.answer)), reward, accepted=False))
     return [flaw for flaw in found if flaw is not None]

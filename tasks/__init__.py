@@ -3,6 +3,7 @@
     load("aime24")                                    # a named set, from $STEPGYM_DATA or the hub
     load("arithmetic?level=3&count=256&split=train")  # a procedural family
     load("problems.jsonl")                            # a file: .jsonl, .json or .parquet
+    load("runs/django.traj.json")                     # a recorded run of a software-engineering agent, or a folder
 
 Add a family: a file here, and a line in `FAMILIES`. Add a benchmark: an entry in `stepgym.tasks.sets`.
 """

@@ -33,5 +33,5 @@ def addition(rng: random.Random, level: int, /) -> Task:
         steps=(*steps, f"\\boxed{{{upper + lower}}}"),
         hint=";".join(f"{a}+{b}" for a, b in columns),
         subquestions=tuple(f"{a}+{b}" for a, b in columns),
-        meta={"level": level},
+        meta={"level": level, "joint": ""},
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 from stepgym.errors import ConfigError, MissingDependencyError, TaskError
@@ -18,7 +18,8 @@ from stepgym.tasks.family import FamilySpec
 from stepgym.tasks.fields import Fields
 from stepgym.tasks.hub import read_hub
 from stepgym.tasks.mapping import Rules, to_task
-from stepgym.tasks.rows import SUFFIXES, Row, read_rows
+from stepgym.tasks.recorded import format_of
+from stepgym.tasks.rows import SUFFIXES, Row, read_rows, runs_in
 from stepgym.tasks.sets import SETS, set_of_file
 
 WORKED = "worked"
@@ -68,9 +69,10 @@ def load(
     """The tasks of a source, in its order; at most the first `limit`.
 
     A source is a benchmark's name (``aime24``), ``worked``, a family (``arithmetic?level=3&count=256&split=test``, and
-    ``seed=1``), a path to a .jsonl, .json or .parquet file, a data set of the hub (``hf:owner/name?split=train``), or
-    tasks, which are checked and given back. `fields` names the columns of a file or data set whose names are not the
-    usual ones, and `answerless` lets rows without a gold answer pass.
+    ``seed=1``), a path to a .jsonl, .json or .parquet file, a recorded run of a software-engineering agent (.traj,
+    .traj.json) or a folder of them, a data set of the hub (``hf:owner/name?split=train``), or tasks, which are checked
+    and given back. Further runs at one instance get its id with ``~2``, ``~3`` and so on. `fields` names the columns of
+    a file or data set whose names are not the usual ones, and `answerless` lets rows without a gold answer pass.
 
     Raises `TaskError`, `ConfigError`, `UnknownNameError` or `MissingDependencyError`, each with one clear sentence.
     """
@@ -93,7 +95,7 @@ def load(
         data_set = source.removeprefix("hf:")
         return _collect(read_hub(data_set), _rules(data_set.partition("?")[0], fields, answerless), limit)
     if isinstance(source, str) and not _is_path(source):
-        raise unknown("task set (nor a .jsonl, .json or .parquet file)", source.partition("?")[0], names())
+        raise unknown("task set (nor a .jsonl, .json, .parquet or .traj file)", source.partition("?")[0], names())
     path = Path(source)
     return _from_file(path, _rules(set_of_file(path.stem) or path.stem, fields, answerless), limit)
 
@@ -140,15 +142,16 @@ def _is_path(source: str) -> bool:
 
 def _from_file(path: Path, rules: Rules, limit: int | None) -> tuple[Task, ...]:
     try:
-        stat = path.stat()
+        files = runs_in(path) if path.is_dir() else [path]
+        stats = [file.stat() for file in files]
     except OSError as error:
         raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
-    return _read_once(path, (stat.st_mtime_ns, stat.st_size), rules, limit)
+    return _read_once(path, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats), rules, limit)
 
 
 # Many environments open the same tasks; they are immutable, so one copy serves them all.
 @lru_cache(maxsize=16)
-def _read_once(path: Path, stamp: tuple[int, int], rules: Rules, limit: int | None) -> tuple[Task, ...]:  # noqa: ARG001
+def _read_once(path: Path, stamp: tuple[tuple[int, int], ...], rules: Rules, limit: int | None) -> tuple[Task, ...]:  # noqa: ARG001
     return _collect(read_rows(path), rules, limit, place=str(path))
 
 
@@ -162,6 +165,8 @@ def _collect(rows: Iterable[Row], rules: Rules, limit: int | None, *, place: str
     places: dict[str, str] = {}
     for index, row in enumerate(islice(rows, limit)):
         task = to_task(row, index, rules)
+        if task.id in places and format_of(row.values):
+            task = _further(task, places)
         if task.id in places:
             raise TaskError(f"{row.where}: the id {task.id!r} is taken by {places[task.id]}")
         places[task.id] = row.where
@@ -169,6 +174,11 @@ def _collect(rows: Iterable[Row], rules: Rules, limit: int | None, *, place: str
     if not tasks and limit != 0:
         raise TaskError(f"{place or rules.name}: there is no task in it")
     return tuple(tasks)
+
+
+def _further(task: Task, taken: Container[str]) -> Task:
+    """A further run at an instance, with a number behind its id."""
+    return replace(task, id=next(name for n in count(2) if (name := f"{task.id}~{n}") not in taken))
 
 
 def _checked(tasks: Sequence[Task]) -> tuple[Task, ...]:

@@ -16,6 +16,7 @@ from stepgym.tasks.fields import USUAL, Fields, column, value_at
 from stepgym.tasks.gold import bare, gold_answer, whole_number
 from stepgym.tasks.gsm8k import ANSWER, worked
 from stepgym.tasks.numbered import numbered_steps
+from stepgym.tasks.recorded import format_of, run_task
 from stepgym.tasks.rows import Row
 
 OWN_KEYS = frozenset(key.name for key in fields(Task))
@@ -40,12 +41,16 @@ class Rules:
 
 
 def to_task(row: Row, index: int, rules: Rules) -> Task:
-    """The task of a row, which is the `index`-th of its source. A row that `Task.to_json` wrote comes back as it was.
+    """The task of a row, which is the `index`-th of its source.
+
+    A row that `Task.to_json` wrote comes back as it was, and one that holds a recorded run as `recorded` reads it.
 
     Raises `TaskError` with the row's place if it has no problem, no answer, or a field of the wrong kind.
     """
     if rules.fields == Fields() and _is_own(row.values):
         return _own(row)
+    if rules.fields == Fields() and format_of(row.values):
+        return run_task(row)
     columns = {key: column(rules.fields, key, row) for key in USUAL}
     prompt = _prompt(row, columns)
     raw_answer = value_at(columns["answer"], row)

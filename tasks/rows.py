@@ -1,5 +1,7 @@
 """Rows of task files: JSONL, JSON and Parquet, read one at a time, each knowing where it stands.
 
+A recorded run (.traj, .traj.json) is one row, and a folder of them one row a run.
+
 Files come from anywhere, so a line may not exceed `MAX_LINE` and a JSON file `MAX_FILE`. Numbers with a decimal point
 come as `decimal.Decimal`: a gold answer ``0.1`` stays ``0.1``.
 """
@@ -11,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, DecimalException
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ MAX_LINE = 16 * 2**20
 """Longest line of a JSONL file, in bytes."""
 MAX_FILE = 256 * 2**20
 """Largest JSON file, in bytes; it is held in memory whole, which JSONL is not."""
-SUFFIXES = (".jsonl", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".parquet", ".traj")
+RUNS = (".traj", ".traj.json")
+"""The ends of the names of recorded runs."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -36,9 +41,10 @@ class Row:
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a file. Raises `TaskError` naming the file and the line for whatever cannot be read."""
-    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
+    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet, ".traj": _read_json}
     if path.is_dir():
-        raise TaskError(f"{path} is a folder; name a {', '.join(SUFFIXES)} file in it")
+        yield from (row for file in runs_in(path) for row in read_rows(file))
+        return
     if path.exists() and not path.is_file():  # a pipe or a device may never end
         raise TaskError(f"{path} is not an ordinary file")
     if path.suffix not in readers:
@@ -47,6 +53,19 @@ def read_rows(path: Path) -> Iterator[Row]:
         yield from readers[path.suffix](path)
     except OSError as error:
         raise TaskError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The recorded runs in a folder and in the folders right below it, as agents write them, in order.
+
+    Raises `TaskError` if there is none.
+    """
+    found = chain(folder.glob("*.traj*"), folder.glob("*/*.traj*"))
+    files = sorted(file for file in found if file.name.endswith(RUNS) and file.is_file())
+    if not files:
+        others = ", ".join(suffix for suffix in SUFFIXES if suffix not in RUNS)
+        raise TaskError(f"{folder} is a folder without recorded runs ({', '.join(RUNS)}); name a {others} file in it")
+    return files
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
@@ -74,6 +93,9 @@ def _read_json(path: Path) -> Iterator[Row]:
         if "Extra data: line 2" in str(error):
             raise TaskError(f"{path}: holds one row a line; give it a name that ends in .jsonl") from error
         raise
+    if path.name.endswith(RUNS):
+        yield _row(str(path), rows)
+        return
     if isinstance(rows, dict):
         lists = [value for value in rows.values() if isinstance(value, list)]
         rows = lists[0] if len(lists) == 1 else None
