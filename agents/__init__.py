@@ -1,5 +1,8 @@
 """Who acts: policies (model back ends), agents (who keep the conversation), and the one rollout loop.
 
+The roles of the methods are here too: `Reasoner` and `NextStepAgent` play episodes; `Guide`, `Decomposer` and
+`StepRewriter` write what tasks lack, one task at a time (`annotate_task`) or a whole set (``stepgym annotate``).
+
 Add a policy: a file here, and a line in the table.
 """
 
@@ -13,14 +16,22 @@ from stepgym.registry import Registry
 if TYPE_CHECKING:
     from stepgym.agents.batching import BatchingPolicy
     from stepgym.agents.chat import ChatAgent
+    from stepgym.agents.decomposer import Decomposer
     from stepgym.agents.endpoint import OpenAIPolicy
+    from stepgym.agents.giveaway import gives_away
     from stepgym.agents.gold import GoldPolicy
+    from stepgym.agents.guide import Guide
     from stepgym.agents.huggingface import TransformersPolicy
     from stepgym.agents.making import PolicyConfig, make_policy
+    from stepgym.agents.next_step import NextStepAgent
     from stepgym.agents.policy import Agent, Policy, Sampling
+    from stepgym.agents.reasoner import Reasoner
+    from stepgym.agents.rewriter import StepRewriter
     from stepgym.agents.rollout import Episode, Finished, rollout_all
     from stepgym.agents.scripted import ScriptedPolicy
+    from stepgym.agents.solver import PolicySolver
     from stepgym.agents.vllm_engine import VLLMPolicy
+    from stepgym.agents.writing import Rejection, Writer, annotate_task
 
 POLICIES: Registry[Policy] = Registry(
     "policy",
@@ -40,16 +51,26 @@ __getattr__ = exports(
         "Agent": "stepgym.agents.policy",
         "BatchingPolicy": "stepgym.agents.batching",
         "ChatAgent": "stepgym.agents.chat",
+        "Decomposer": "stepgym.agents.decomposer",
         "Episode": "stepgym.agents.rollout",
         "Finished": "stepgym.agents.rollout",
         "GoldPolicy": "stepgym.agents.gold",
+        "Guide": "stepgym.agents.guide",
+        "NextStepAgent": "stepgym.agents.next_step",
         "OpenAIPolicy": "stepgym.agents.endpoint",
         "Policy": "stepgym.agents.policy",
         "PolicyConfig": "stepgym.agents.making",
+        "PolicySolver": "stepgym.agents.solver",
+        "Reasoner": "stepgym.agents.reasoner",
+        "Rejection": "stepgym.agents.writing",
         "Sampling": "stepgym.agents.policy",
         "ScriptedPolicy": "stepgym.agents.scripted",
+        "StepRewriter": "stepgym.agents.rewriter",
         "TransformersPolicy": "stepgym.agents.huggingface",
         "VLLMPolicy": "stepgym.agents.vllm_engine",
+        "Writer": "stepgym.agents.writing",
+        "annotate_task": "stepgym.agents.writing",
+        "gives_away": "stepgym.agents.giveaway",
         "make_policy": "stepgym.agents.making",
         "rollout_all": "stepgym.agents.rollout",
     },
@@ -60,16 +81,26 @@ __all__ = [
     "Agent",
     "BatchingPolicy",
     "ChatAgent",
+    "Decomposer",
     "Episode",
     "Finished",
     "GoldPolicy",
+    "Guide",
+    "NextStepAgent",
     "OpenAIPolicy",
     "Policy",
     "PolicyConfig",
+    "PolicySolver",
+    "Reasoner",
+    "Rejection",
     "Sampling",
     "ScriptedPolicy",
+    "StepRewriter",
     "TransformersPolicy",
     "VLLMPolicy",
+    "Writer",
+    "annotate_task",
+    "gives_away",
     "make_policy",
     "rollout_all",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stepgym.agents.batching import BatchingPolicy, Chat
@@ -12,46 +13,40 @@ from stepgym.errors import MissingDependencyError, PolicyError
 from stepgym.records import Reply
 
 
-class TransformersPolicy(BatchingPolicy):
-    """A causal language model from a folder or the hub. Needs the extra ``train``.
+class HuggingFacePolicy(BatchingPolicy):
+    """Samples from a causal language model with its tokenizer, both loaded already.
 
     `Reply.logprobs` are those of the model itself (temperature 1, no truncation), whatever the sampling settings:
     what vLLM reports, and what a policy-gradient ratio needs. With a seed, a row repeats itself whatever it shares its
     batch with, up to the rounding of batched matrix products.
     """
 
-    def __init__(self, model: str, *, device: str = "auto", dtype: str = "auto", max_batch: int = 32) -> None:
-        """`device` auto is the first GPU if there is one. Raises `PolicyError` if the model cannot be loaded."""
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, max_batch: int = 32) -> None:
+        """`model` is one of transformers' causal models. Its generation settings are replaced by plain ones."""
+        from transformers import GenerationConfig
+
         super().__init__(max_batch=max_batch)
-        try:
-            import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-        except ImportError as error:
-            raise MissingDependencyError("transformers models need more: pip install 'stepgym[train]'") from error
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model)
-            self._model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device).eval()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise PolicyError(f"cannot load the model {model!r}: {str(error).partition(chr(10))[0]}") from error
-        self.model, self.device = model, device
-        self._ends = _end_tokens(self._model, self._tokenizer)
-        self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else (self._ends or [0])[0]
+        self._model, self._tokenizer, self._name = model.eval(), tokenizer, name
+        self._ends = end_tokens(model, tokenizer)
+        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (self._ends or [0])[0]
         # The model's own defaults (a repetition penalty, say) would change the distribution behind our back.
-        self._model.generation_config = GenerationConfig(eos_token_id=self._ends or None, pad_token_id=self._pad)
+        model.generation_config = GenerationConfig(eos_token_id=self._ends or None, pad_token_id=self._pad)
 
     @property
     def name(self) -> str:
-        """``transformers:`` and the model."""
-        return f"transformers:{self.model}"
+        """As given."""
+        return self._name
+
+    def encode(self, chat: Chat) -> tuple[int, ...]:
+        """The tokens the model reads before it speaks. Raises `PolicyError` for a chat that its template refuses."""
+        return prompt_ids(self._tokenizer, chat)
 
     def sample_batch(
         self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int | None]
     ) -> Sequence[Reply | PolicyError]:
         """Rows that could outgrow the model's window are sampled alone, so that they cut nobody else off."""
         window = getattr(self._model.config, "max_position_embeddings", None) or 2**31
-        prompts = [prompt_ids(self._tokenizer, chat) for chat in chats]
+        prompts = [self.encode(chat) for chat in chats]
         replies: dict[int, Reply | PolicyError] = {}
         together: list[int] = []
         alone: list[list[int]] = []
@@ -62,7 +57,8 @@ class TransformersPolicy(BatchingPolicy):
                 together.append(i)
             else:
                 alone.append([i])
-        for rows in [together, *alone] if together else alone:
+        parts = [together[start : start + self.max_batch] for start in range(0, len(together), self.max_batch)]
+        for rows in [*parts, *alone]:
             limit = min(sampling.max_tokens, window - max(len(prompts[i]) for i in rows))
             made = self._generate([prompts[i] for i in rows], sampling, limit, [seeds[i] for i in rows])
             replies.update(zip(rows, made, strict=True))
@@ -76,8 +72,8 @@ class TransformersPolicy(BatchingPolicy):
         from stepgym.agents.row_sampler import RowSampler
 
         width = max(map(len, prompts))
-        ids = torch.tensor([[self._pad] * (width - len(row)) + list(row) for row in prompts], device=self.device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=self.device)
+        ids = torch.tensor([[self._pad] * (width - len(row)) + list(row) for row in prompts], device=self._model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=self._model.device)
         rows = RowSampler(
             sampling, seeds, ends=self._ends, decode=self._tokenizer.decode, interrupted=lambda: self.closing
         )
@@ -107,7 +103,43 @@ class TransformersPolicy(BatchingPolicy):
         ]
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+class TransformersPolicy(HuggingFacePolicy):
+    """A causal language model from a folder or the hub. Needs the extra ``train``."""
+
+    def __init__(self, model: str, *, device: str = "auto", dtype: str = "auto", max_batch: int = 32) -> None:
+        """`device` auto is the first GPU if there is one. Raises `PolicyError` if the model cannot be loaded."""
+        loaded = load_pretrained(model, device=device, dtype=dtype)
+        super().__init__(loaded.model, loaded.tokenizer, name=f"transformers:{model}", max_batch=max_batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """Objects of transformers that belong together."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load_pretrained(model: str, *, device: str = "auto", dtype: str = "auto") -> Pretrained:
+    """A causal model and its tokenizer, from a folder or the hub. Code that comes with a model is not run.
+
+    Raises `PolicyError` if it cannot be loaded, and `MissingDependencyError` without transformers.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise MissingDependencyError("transformers models need more: pip install 'stepgym[train]'") from error
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        return Pretrained(AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device), tokenizer)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise PolicyError(f"cannot load the model {model!r}: {str(error).partition(chr(10))[0]}") from error
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     """What ends a reply: the tokenizer's end token, and those the model declares (chat models have several)."""
     declared = model.generation_config.eos_token_id
     ids = declared if isinstance(declared, list) else [declared]

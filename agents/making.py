@@ -12,6 +12,12 @@ from stepgym.agents.policy import Policy
 from stepgym.errors import ConfigError
 from stepgym.records import Task
 
+OPERATIONAL = (
+    *("base_url", "api_key_env", "timeout", "retries", "prompt_price", "completion_price"),
+    *("device", "gpus", "max_batch"),
+)
+"""Settings of `PolicyConfig` that say how, not what: they may change when a run goes on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyConfig:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+THREADS = 256
+"""Most environments that can wait for something at the same time."""
+
 # asyncio's own pool has only a few threads for each core, but environments mostly wait. Threads start when needed.
-_THREADS = ThreadPoolExecutor(256, thread_name_prefix="stepgym-rollout")
+_THREADS = ThreadPoolExecutor(THREADS, thread_name_prefix="stepgym-rollout")
 
 
 async def rollout(env: gymnasium.Env[str, str], agent: Agent, task: Task, *, seed: int | None = None) -> Trajectory:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from stepgym.agents.policy import Agent
 from stepgym.agents.rollout import Episode, Finished, rollout_all
+from stepgym.agents.seeding import content_seed
 from stepgym.errors import ConfigError, PolicyError, TaskError
 from stepgym.evals.run_folder import Place, RunFolder
 from stepgym.progress import Progress
@@ -32,8 +32,7 @@ def plan(tasks: Sequence[Task], *, samples: int, seed: int) -> Iterator[Episode]
         raise TaskError(f"two tasks have the id {twice!r}")
     for index in range(samples):
         for task in tasks:
-            name = hashlib.sha256(f"{seed}/{task.id}/{index}".encode("utf-8", "surrogatepass"))
-            yield Episode(task=task, index=index, seed=int.from_bytes(name.digest()[:4]) >> 1)
+            yield Episode(task=task, index=index, seed=content_seed(seed, task.id, index))
 
 
 async def play_missing(

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stepgym.agents.reasoner import REASON
 from stepgym.registry import unknown
-
-REASON = r"Please reason step by step, and put your final answer within \boxed{}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ time and survives a kill at any moment; ``report.json`` is written last, whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -14,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepgym.agents.making import OPERATIONAL as OPERATIONAL_OF_POLICY
 from stepgym.codec import encode
 from stepgym.errors import StoreError
 from stepgym.records import Stop, Task
 from stepgym.store import write_whole
+from stepgym.tasks.digest import digest
 from stepgym.trajectories import StoredTrajectory, read_trajectories
 
-OPERATIONAL = (
-    *("base_url", "api_key_env", "timeout", "retries", "prompt_price", "completion_price"),
-    *("device", "gpus", "max_batch", "concurrency", "patience", "out", "rescore", "json"),
-)
+OPERATIONAL = (*OPERATIONAL_OF_POLICY, "concurrency", "patience", "out", "rescore", "json")
 """Settings that say how, not what: they may change when a run goes on."""
 
 FINGERPRINTS = ("task_count", "tasks_digest")
@@ -118,14 +116,6 @@ class RunFolder:
 def default_folder(*words: str) -> Path:
     """``runs/`` and a name made of `words`."""
     return Path("runs") / re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)).strip("-.")
-
-
-def digest(tasks: Sequence[Task]) -> str:
-    """A fingerprint of the tasks: a run must not go on with others than it began with."""
-    whole = hashlib.sha256()
-    for task in tasks:
-        whole.update(json.dumps(encode(task), sort_keys=True).encode())
-    return whole.hexdigest()[:16]
 
 
 def _shown(value: Any) -> str:

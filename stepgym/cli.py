@@ -25,10 +25,14 @@ COMMANDS: Mapping[str, str] = {
     "tasks list": "stepgym.tasks.commands:list_sets",
     "tasks show": "stepgym.tasks.commands:show",
     "tasks export": "stepgym.tasks.commands:export",
+    "annotate hints": "stepgym.agents.commands:annotate_hints",
+    "annotate subquestions": "stepgym.agents.commands:annotate_subquestions",
+    "annotate steps": "stepgym.agents.commands:annotate_steps",
     "validate": "stepgym.evals.commands:validate",
     "rollout": "stepgym.evals.commands:rollout",
     "eval math": "stepgym.evals.commands:eval_math",
     "train": "stepgym.trainers.commands:train",
+    "study": "stepgym.trainers.studies.commands:study",
     "view": "stepgym.evals.commands:view",
     "doctor": "stepgym.doctor:main",
 }
@@ -152,7 +156,7 @@ def _help() -> str:
     ]
     for name, path in COMMANDS.items():
         summary = (_load(path).__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:<14} {summary}")
+        lines.append(f"  {name:<21} {summary}")
     return "\n".join(lines)
 
 

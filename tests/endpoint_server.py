@@ -57,6 +57,24 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(0.05)
         self._reply(solved(prompt))
 
+    def model_tutor(self, body: Any, prompt: str, count: int) -> None:
+        """Hints at sums. Of every fourth number the first hint tells the answer, of every eighth each one does."""
+        time.sleep(0.02)
+        asked = "\n".join(message["content"] for message in body["messages"])
+        number = int(re.findall(r"What is ([0-9]+)", asked)[0])
+        again = any(message["role"] == "assistant" for message in body["messages"])
+        leaks = number % 8 == 7 or (number % 4 == 3 and not again)
+        self._reply(f"It must be {2 * number}." if leaks else "Begin with the last digits.")
+
+    def model_moody_tutor(self, body: Any, prompt: str, count: int) -> None:
+        with LOCK:
+            REQUESTS["moody"] += "What is 101+" in prompt
+            oops = "What is 101+" in prompt and REQUESTS["moody"] <= 2
+        if oops:
+            self._send(500, b"oops")
+        else:
+            self._reply("Begin with the last digits.")
+
     def model_limited(self, body: Any, prompt: str, count: int) -> None:
         if count <= 2:
             self._send(429, b'{"error": "slow down"}', {"retry-after": "0.3"})
@@ -99,6 +117,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def model_empty(self, body: Any, prompt: str, count: int) -> None:
         self._send(200, b'{"choices": []}')
+
+    def model_empty_handed(self, body: Any, prompt: str, count: int) -> None:
+        self._reply("<think>nothing comes to my mind</think> ")
 
     def model_null(self, body: Any, prompt: str, count: int) -> None:
         self._send(200, b'{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}')
