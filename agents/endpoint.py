@@ -119,6 +119,8 @@ class OpenAIPolicy:
         }
         if self.record_tokens:
             fields |= {"logprobs": True, "return_token_ids": True}
+        if sampling.keep_stop:  # vLLM's and SGLang's name for it; an endpoint that lacks it says so
+            fields["include_stop_str_in_output"] = True
         fields |= self.extra
         return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
 

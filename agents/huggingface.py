@@ -91,7 +91,7 @@ class HuggingFacePolicy(BatchingPolicy):
             raise PolicyError(f"out of memory with {len(prompts)} rows of up to {width + limit} tokens") from error
         return [
             Reply(
-                text=_cut(self._tokenizer.decode(tokens, skip_special_tokens=True), sampling.stop),
+                text=sampling.cut(self._tokenizer.decode(tokens, skip_special_tokens=True)),
                 prompt=prompt,
                 tokens=tuple(tokens),
                 logprobs=tuple(logprobs),
@@ -144,7 +144,3 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     declared = model.generation_config.eos_token_id
     ids = declared if isinstance(declared, list) else [declared]
     return sorted({token for token in (*ids, tokenizer.eos_token_id) if token is not None})
-
-
-def _cut(text: str, stops: Sequence[str]) -> str:
-    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]

@@ -21,7 +21,9 @@ class Sampling:
     max_tokens: int = 2048
     """Most tokens of one reply; a longer one is cut and has `Reply.finished` false."""
     stop: tuple[str, ...] = ()
-    """Strings that end a reply, and are not part of it."""
+    """Strings that end a reply, and are not part of its text."""
+    keep_stop: bool = False
+    """Leave the string that ended it in the text."""
     seed: int | None = None
     """Seed of this one reply, where the back end honours it. Repeated samples of one prompt need different seeds."""
 
@@ -31,6 +33,11 @@ class Sampling:
                 "temperature must not be negative, top_p lie above 0 and up to 1, and max_tokens be at least 1, "
                 f"got {self.temperature:g}, {self.top_p:g} and {self.max_tokens}"
             )
+
+    def cut(self, text: str) -> str:
+        """`text` up to the first of the stop strings in it."""
+        found = [(text.index(string), len(string) * self.keep_stop) for string in self.stop if string in text]
+        return text[: sum(min(found))] if found else text
 
 
 class Policy(Protocol):

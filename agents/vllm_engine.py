@@ -61,6 +61,7 @@ class VLLMPolicy(BatchingPolicy):
             top_p=sampling.top_p,
             max_tokens=min(sampling.max_tokens, room),
             stop=list(sampling.stop),
+            include_stop_str_in_output=sampling.keep_stop,
             seed=seed,
             logprobs=0,  # of the sampled token alone
         )

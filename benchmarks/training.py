@@ -3,7 +3,7 @@
     python benchmarks/training.py
 
 All on one CPU thread, with the bundled model at its default sizes. HuggingFace has a Llama of equal width, depth,
-heads and number of parameters, with random weights; both sample 64 replies of 64 tokens.
+heads and number of parameters, with random weights; neither has an end token, so all replies are of full length.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stepgym.agents.policy import Sampling
 from stepgym.trainers.batches import make_batches
 from stepgym.trainers.config import ModelConfig, TrainConfig
+from stepgym.trainers.ending import Ending
 from stepgym.trainers.grpo import GRPO
 from stepgym.trainers.learner import Learner
 from stepgym.trainers.local import LocalEngine, StepSource
@@ -45,53 +47,55 @@ def timed(*functions: Callable[[], object]) -> list[float]:
     return [statistics.median(mine) for mine in seconds]
 
 
-class Endless(Transformer):
-    """Never ends a reply early."""
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A batch to sample: `batch` rows of `prompt` tokens, each prompt in `group` of them; replies of `reply` tokens."""
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """As those of any other, but for the end token."""
-        logits = super().logits(hidden)
-        logits[..., CharTokenizer.end] = -torch.inf
-        return logits
+    batch: int
+    prompt: int = PROMPT
+    reply: int = REPLY
+    group: int = 1
+
+
+CASES = (Case(BATCH), Case(16), Case(256), Case(BATCH, prompt=48, reply=48, group=8))
 
 
 def sampling() -> None:
-    """Both samplers, every reply at full length."""
-    tokenizer = CharTokenizer()
-    config = ModelConfig()
-    model = Endless.seeded(len(tokenizer), config, 0)
+    """Both samplers, every reply at full length: neither knows an end token."""
+    vocabulary, config = len(CharTokenizer()), ModelConfig()
+    model = Transformer.seeded(vocabulary, config, 0)
     llama = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(tokenizer),
+            vocab_size=vocabulary,
             hidden_size=config.width,
             intermediate_size=8 * config.width // 3,  # three matrices instead of two: as many parameters
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             max_position_embeddings=config.context,
+            eos_token_id=None,
         )
     ).eval()
-    prompts = torch.randint(1, len(tokenizer), (BATCH, PROMPT), generator=torch.Generator().manual_seed(0))
-    requests = [Request(tuple(row), seed) for seed, row in enumerate(prompts.tolist())]
-
-    def ours() -> object:
-        return sample(model, requests, Sampling(max_tokens=REPLY))
-
-    def theirs() -> object:
-        return llama.generate(
+    print("sampling, tokens/s                        ours  HuggingFace generate     ratio")
+    for case in CASES:
+        generator = torch.Generator().manual_seed(0)
+        prompts = torch.randint(1, vocabulary, (case.batch // case.group, case.prompt), generator=generator)
+        prompts = prompts.repeat_interleave(case.group, 0)
+        requests = [Request(tuple(row), seed) for seed, row in enumerate(prompts.tolist())]
+        ours = partial(sample, model, requests, Sampling(max_tokens=case.reply), ending=Ending(frozenset()))
+        theirs = partial(
+            llama.generate,
             prompts,
             attention_mask=torch.ones_like(prompts),
             do_sample=True,
-            max_new_tokens=REPLY,
-            min_new_tokens=REPLY,
+            top_k=0,  # as ours: from the whole distribution
+            max_new_tokens=case.reply,
             pad_token_id=0,
-            eos_token_id=0,
         )
-
-    mine, other = timed(ours, theirs)
-    print(f"sampling, batch {BATCH}, {REPLY} tokens each")
-    print(f"  ours                   {mine * 1e3:8.1f} ms  {BATCH * REPLY / mine:10,.0f} tokens/s")
-    print(f"  HuggingFace generate   {other * 1e3:8.1f} ms  {BATCH * REPLY / other:10,.0f} tokens/s")
-    print(f"  ratio of tokens/s      {other / mine:8.1f}\n")
+        mine, other = timed(ours, theirs)
+        tokens = case.batch * case.reply
+        name = f"batch {case.batch}, {case.prompt} + {case.reply} tokens, groups of {case.group}"
+        print(f"  {name:36} {tokens / mine:8,.0f} {tokens / other:21,.0f} {other / mine:9.1f}")
+    print()
 
 
 def learning() -> None:
@@ -106,7 +110,8 @@ def learning() -> None:
             tokens=tuple(row[PROMPT:]),
             trained=(True,) * 60,
             logprobs=(-4.6,) * 60,
-            advantage=float(i % 2 * 2 - 1),
+            rewards=(0.0,) * 60,
+            advantages=(float(i % 2 * 2 - 1),) * 60,
         )
         for i, row in enumerate(rows.tolist())
     ]
@@ -139,11 +144,11 @@ def whole_step() -> None:
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(TrainConfig(recipe="grpo", out=Path(folder), max_tokens=64), GRPO())
         tasks = StepSource(engine, 1).draw(32)
-        chats = [engine.tokenizer.encode(task.prompt) for task in tasks for _ in range(8)]
+        chats = [engine.backbone.encode(task.prompt) for task in tasks for _ in range(8)]
         requests = [Request(tuple(chat), seed) for seed, chat in enumerate(chats)]
 
         def sample_only() -> object:
-            return sample(engine.model, requests, Sampling(max_tokens=64))
+            return sample(engine.backbone.model, requests, Sampling(max_tokens=64))
 
         def play() -> object:
             return StepSource(engine, 1).play(tasks, 8)

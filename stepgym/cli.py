@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "rollout": "stepgym.evals.commands:rollout",
     "eval math": "stepgym.evals.commands:eval_math",
     "train": "stepgym.trainers.commands:train",
+    "curriculum": "stepgym.trainers.commands:curriculum",
     "study": "stepgym.trainers.studies.commands:study",
     "view": "stepgym.evals.commands:view",
     "doctor": "stepgym.doctor:main",

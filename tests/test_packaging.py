@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("tasks", "envs", "rewards", "rewards/maths", "sandboxes", "agents", "trainers", "evals")
+FOLDERS = ("tasks", "envs", "rewards", "rewards/maths", "sandboxes", "agents", "trainers", "trainers/studies", "evals")
 
 EPISODE = """
 import sys, warnings

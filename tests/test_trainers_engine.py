@@ -35,7 +35,7 @@ from stepgym.trainers.making import make_recipe, settings_of
 from stepgym.trainers.metrics import StepRecord, read_metrics
 from stepgym.trainers.model import Transformer
 from stepgym.trainers.planning import make_plan
-from stepgym.trainers.samples import demonstration
+from stepgym.trainers.samples import Term, demonstration
 from stepgym.trainers.tokenizer import CharTokenizer
 
 SMALL = ModelConfig(width=32, layers=2, heads=2, context=32)
@@ -208,7 +208,9 @@ class Recorded:
 def test_what_was_not_graded_trains_nothing_and_is_no_failure() -> None:
     material = GRPO(tasks=1, group=4).gather(Recorded((1.0, math.nan, 0.0, 0.0)))
     assert [sample.tokens for sample in material.samples] == [(3,), (5,), (6,)]
-    assert [sample.advantage for sample in material.samples] == pytest.approx([1.1547, -0.57735, -0.57735], abs=1e-4)
+    assert [sample.advantages[0] for sample in material.samples] == pytest.approx(
+        [1.1547, -0.57735, -0.57735], abs=1e-4
+    )
     assert material.measures["reward"] == pytest.approx(1 / 3)
     assert material.measures["ungraded"] == 1
 
@@ -229,7 +231,7 @@ def test_an_update_with_a_gradient_that_is_not_finite_is_skipped() -> None:
     recipe, model = GRPO(), Transformer.seeded(12, SMALL, 0)
     learner = Learner(model, recipe, TrainConfig(recipe="grpo"))
     before = [parameter.clone() for parameter in model.parameters()]
-    update = learner.learn([replace(demonstration((2,), (3,)), advantage=math.inf)], 1, last=1)
+    update = learner.learn([replace(demonstration((2,), (3,)), advantages=(math.inf,), term=Term.POLICY)], 1, last=1)
     assert update.skipped == 1
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -250,12 +252,49 @@ def test_a_run_cools_down_and_ends_after_its_target(sums: str, tmp_path: Path) -
     assert train(config("sft", sums, tmp_path / "run", **settings)).steps == 3
 
 
+def test_a_run_that_has_nothing_to_do_leaves_its_model(sums: str, tmp_path: Path) -> None:
+    training = train(config("sft", sums, tmp_path / "run", target=0.0))
+    assert training.steps == 0
+    assert load_checkpoint(training.checkpoint).step == 0
+    assert train(config("sft", sums, tmp_path / "run", target=0.0)).steps == 0
+
+
 def test_the_plan_counts_right(sums: str, tmp_path: Path) -> None:
     settings = config("grpo", sums, tmp_path, steps=45)
     plan = make_plan(settings, GRPO(), SMALL)
     model = Transformer.seeded(len(CharTokenizer()), SMALL, 0)
     assert plan.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert (plan.rollouts, plan.evaluation_rollouts) == (45 * 32 * 8, 4 * 20)  # steps 0, 20, 40, 45
+    assert plan.weights_bytes == 16 * plan.parameters
+    assert plan.critic_bytes == plan.frozen_bytes == 0
+
+
+def test_the_plan_counts_every_model(sums: str, tmp_path: Path) -> None:
+    settings = config("grpo", sums, tmp_path, steps=1, max_batch=10_000)
+    plain, critic = (make_plan(settings, make_recipe(name), SMALL) for name in ("grpo", "ppo"))
+    assert critic.critic_bytes == plain.weights_bytes == critic.weights_bytes
+    reference = make_plan(settings, make_recipe("grpo", ("kl=0.1",)), SMALL)
+    assert reference.frozen_bytes == 4 * plain.parameters
+    solved = make_plan(replace(settings, solver=tmp_path), make_recipe("a2d-decomposer", ("kl=0.1",)), SMALL)
+    assert solved.frozen_bytes == 2 * 4 * plain.parameters
+    assert make_plan(settings, make_recipe("a2d-decomposer"), SMALL).frozen_bytes == 4 * plain.parameters
+    halved = make_plan(replace(settings, precision="bfloat16"), GRPO(), SMALL)
+    assert halved.weights_bytes == plain.weights_bytes + 2 * plain.parameters
+
+
+def test_guided_recipes_are_planned_to_play_twice(tmp_path: Path) -> None:
+    path = tmp_path / "helped.jsonl"
+    path.write_text(Task(id="a", prompt="1+1=", answer="2", hint="two", subquestions=("1+1=",)).to_json() + "\n")
+    settings = config("grpo", str(path), tmp_path, steps=1)
+    plain = make_plan(settings, make_recipe("grpo"), SMALL).rollouts
+    for name in ("guide-grpo", "guide-ppo", "a2d-reasoner"):
+        assert make_plan(settings, make_recipe(name), SMALL).rollouts == 2 * plain
+
+
+def test_a_demonstration_that_the_model_cannot_read_is_named(sums: str, tmp_path: Path) -> None:
+    cramped = ModelConfig(width=32, layers=1, heads=2, context=5)
+    with pytest.raises(TaskError, match=r"task '\d+': problem and solution have 8 tokens .* context of 5"):
+        train(config("sft", sums, tmp_path / "run", model=cramped))
 
 
 def test_settings_go_both_ways() -> None:

@@ -37,7 +37,7 @@ def test_an_appended_history_is_one_sample() -> None:
     assert sample.tokens == (3, 4, 5, 6)
     assert sample.trained == (True, True, False, True)
     assert sample.logprobs == (-3.0, -4.0, 0.0, -6.0)
-    assert sample.advantage == 0.5
+    assert sample.advantages == (0.5, 0.5, 0.0, 0.5)
     assert (sample.length, sample.trained_count) == (6, 3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,17 @@ import torch
 from stepgym.agents.policy import Sampling
 from stepgym.errors import PolicyError, StoreError
 from stepgym.records import Message, Reply, Role
+from stepgym.trainers import _attention
 from stepgym.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stepgym.trainers.config import ModelConfig
-from stepgym.trainers.model import KeyValues, Transformer
+from stepgym.trainers.decoding import Decoder
+from stepgym.trainers.ending import Ending
+from stepgym.trainers.model import Transformer
 from stepgym.trainers.policy import CheckpointPolicy, LocalPolicy
 from stepgym.trainers.sampler import Completion, Request, choose, sample
 from stepgym.trainers.tokenizer import CharTokenizer
+
+torch.set_num_threads(1)  # as the engine does: operations so small only lose by more
 
 TOKENIZER = CharTokenizer()
 CONFIG = ModelConfig(width=32, layers=2, heads=2, context=64)
@@ -54,14 +60,80 @@ def test_tokenizer_names_the_character_it_does_not_know() -> None:
         TOKENIZER.encode("hé")
 
 
-def test_cached_logits_equal_those_of_a_full_pass(model: Transformer) -> None:
-    tokens = torch.tensor([request.prompt for request in requests([20, 20, 20])])
-    full = model(tokens)
-    cache = KeyValues(CONFIG, 3, 20, torch.device("cpu"))
-    first = torch.ones((8, 8), dtype=torch.bool).tril()
-    parts = [model.logits(model.hidden(tokens[:, :8], mask=first, cache=cache))]
-    parts += [model.logits(model.hidden(tokens[:, t : t + 1], cache=cache)) for t in range(8, 20)]
-    torch.testing.assert_close(torch.cat(parts, dim=1), full, rtol=1e-4, atol=1e-4)
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # compiled attention, torch's attention
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        ModelConfig(width=48, layers=1, heads=2, context=96),
+        ModelConfig(width=12, layers=2, heads=2, context=64),
+        ModelConfig(width=40, layers=3, heads=1, context=40),
+    ],
+)
+def test_decoding_gives_the_logits_of_a_full_pass(config: ModelConfig, dtype: torch.dtype) -> None:
+    model = Transformer.seeded(len(TOKENIZER), config, 1).to(dtype)
+    for parameter in model.parameters():
+        parameter *= 2
+    rows = [list(request.prompt) for request in requests([5, 1, 9, 9, 17, 2, 8, 30])]
+    rows[3] = list(rows[2])
+    decoder = Decoder(model, [tuple(row) for row in rows], 9)
+    generator = torch.Generator().manual_seed(3)
+    for step in range(9):
+        for row, logits in zip(rows, decoder.logits, strict=True):
+            full = model(torch.tensor([row]))[0, -1]
+            torch.testing.assert_close(logits, full, rtol=1e-5, atol=1e-5 if dtype is torch.float32 else 1e-6)
+        tokens = torch.randint(1, len(TOKENIZER), (len(rows),), generator=generator)
+        if step in {3, 6}:
+            order = decoder.keep(torch.arange(len(rows)) % 3 != 1)
+            rows, tokens = [rows[i] for i in order.tolist()], tokens[order]
+        decoder.read(tokens)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            row.append(token)
+
+
+def test_compiled_attention_is_attention_however_far_the_scores_lie_apart() -> None:
+    heads, size, columns, scale = 2, 12, 37, 9.0
+    generator = torch.Generator().manual_seed(0)
+    first = torch.tensor([0, 8, 20], dtype=torch.int32)
+    blocks = -(-columns // _attention.LANES)
+    shape, padded = (len(first), heads, blocks), -(-size // _attention.LANES) * _attention.LANES
+    keys = torch.full((*shape, size, _attention.LANES), math.nan)  # what is not written yet must not be read
+    values = torch.full((*shape, _attention.LANES, padded), math.nan)
+    seen = torch.empty(len(first), heads * size)
+    unturned = torch.cat([torch.ones(size // 2), torch.zeros(size // 2)])
+    every = torch.randn((columns, len(first), 3, heads, size), generator=generator) * scale
+    for column in range(columns):
+        buffers = (every[column], unturned, first.clamp(max=column), keys, values, seen)
+        _attention.step(*(buffer.numpy() for buffer in buffers), heads, size, blocks, column)
+        q, k, v = every[: column + 1].double().permute(2, 1, 3, 0, 4)
+        scores = (q[:, :, -1:] @ k.transpose(-1, -2)) * size**-0.5
+        scores.masked_fill_(torch.arange(column + 1) < first.clamp(max=column)[:, None, None, None], -torch.inf)
+        expected = (scores.softmax(-1) @ v).flatten(1)
+        torch.testing.assert_close(seen.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_attention_refuses_buffers_of_another_size() -> None:
+    heads, size, blocks, rows = 2, 4, 1, 3
+    right = {
+        "qkv": torch.zeros(rows * 3 * heads * size),
+        "turn": torch.zeros(size),
+        "first": torch.zeros(rows, dtype=torch.int32),
+        "keys": torch.zeros(rows * heads * size * _attention.LANES),
+        "values": torch.zeros(rows * heads * _attention.LANES * _attention.LANES),
+        "seen": torch.zeros(rows * heads * size),
+    }
+    _attention.step(*(buffer.numpy() for buffer in right.values()), heads, size, blocks, 0)
+    for name, buffer in right.items():
+        wrong = {**right, name: buffer[1:]}
+        with pytest.raises(ValueError, match="sizes"):
+            _attention.step(*(buffer.numpy() for buffer in wrong.values()), heads, size, blocks, 0)
+    for numbers in ((heads, size, blocks, _attention.LANES), (heads, size, blocks, -1), (0, size, blocks, 0)):
+        with pytest.raises(ValueError, match="sizes"):
+            _attention.step(*(buffer.numpy() for buffer in right.values()), *numbers)
+    late = {**right, "first": torch.ones(rows, dtype=torch.int32)}
+    with pytest.raises(ValueError, match="sizes"):
+        _attention.step(*(buffer.numpy() for buffer in late.values()), heads, size, blocks, 0)
 
 
 def recomputed(model: Transformer, request: Request, completion: Completion) -> list[float]:
@@ -76,7 +148,14 @@ def test_logprobs_are_the_models_own_at_every_temperature(model: Transformer, te
     completions = sample(model, asked, Sampling(temperature=temperature, max_tokens=30))
     assert len({len(completion.tokens) for completion in completions}) > 1 or temperature == 0
     for request, completion in zip(asked, completions, strict=True):
-        assert completion.logprobs == pytest.approx(recomputed(model, request, completion), abs=2e-4)
+        assert completion.logprobs == pytest.approx(recomputed(model, request, completion), abs=1e-5)
+
+
+def test_logprobs_are_those_of_training_to_five_digits() -> None:
+    model = Transformer.seeded(len(TOKENIZER), ModelConfig(), 0)
+    asked = requests([6, 6, 30, 30, 60] * 14)  # more than are sampled at once
+    for request, completion in zip(asked, sample(model, asked, Sampling(max_tokens=24)), strict=True):
+        assert completion.logprobs == pytest.approx(recomputed(model, request, completion), abs=1e-5)
 
 
 def test_a_reply_does_not_depend_on_its_batch(model: Transformer) -> None:
@@ -146,6 +225,36 @@ def test_policy_stops_at_strings_and_keeps_all_tokens(model: Transformer) -> Non
         assert after.text == before.text.split(stop)[0]
         assert before.tokens[: len(after.tokens)] == after.tokens
         assert len(after.logprobs) == len(after.tokens)
+
+
+@pytest.mark.parametrize("stop", [("a",), ("\n\n", "}"), ("xed",), ("{",), ("ab", "cd", "e;"), ("d{1", "oxe")])
+def test_an_ending_is_decided_as_if_the_text_had_been_read(stop: tuple[str, ...]) -> None:
+    ending = Ending.at(stop, TOKENIZER)
+    drawn = random.Random(0)
+    some = [*TOKENIZER.encode("abcde;}\n\n{1x\\boxed{"), TOKENIZER.end]
+    for _ in range(300):
+        reply: list[int] = []
+        while len(reply) < 12:
+            reply.append(drawn.choice(some))
+            text = TOKENIZER.decode(reply)
+            expected = reply[-1] == TOKENIZER.end or any(string in text for string in stop)
+            by_token = reply[-1] in ending.tokens
+            assert (by_token or (reply[-1] in ending.maybe and ending.reached(reply))) == expected
+            if expected:
+                break
+
+
+def test_a_stop_string_of_several_tokens_ends_a_reply(model: Transformer) -> None:
+    policy = LocalPolicy(model, TOKENIZER)
+    chats = [[Message(Role.USER, f"{i}+{i}=")] for i in range(70)]
+    plain = [reply for reply in replies(policy, chats, Sampling(max_tokens=40)) if isinstance(reply, Reply)]
+    stop = next(reply.text[3:6] for reply in plain if len(reply.text) > 8)
+    cut = replies(policy, chats, Sampling(max_tokens=40, stop=(stop,)))
+    assert sum(stop in before.text for before in plain) > 0
+    for before, after in zip(plain, cut, strict=True):
+        assert isinstance(after, Reply)
+        assert after.text == before.text.split(stop)[0]
+        assert after.finished == (before.finished or stop in before.text)
 
 
 def test_policy_answers_good_chats_beside_bad_ones(model: Transformer) -> None:

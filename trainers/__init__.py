@@ -16,6 +16,7 @@ from stepgym.registry import Registry
 if TYPE_CHECKING:
     from stepgym.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from stepgym.trainers.config import ModelConfig, TrainConfig
+    from stepgym.trainers.curriculum import read_curriculum, run_curriculum
     from stepgym.trainers.engine import Training, train
     from stepgym.trainers.policy import CheckpointPolicy, LocalPolicy
     from stepgym.trainers.recipe import Group, Loss, Material, Recipe, Source
@@ -24,8 +25,15 @@ if TYPE_CHECKING:
 RECIPES: Registry[Recipe] = Registry(
     "recipe",
     {
-        "grpo": "stepgym.trainers.grpo:GRPO",
         "sft": "stepgym.trainers.sft:SFT",
+        "grpo": "stepgym.trainers.grpo:GRPO",
+        "ppo": "stepgym.trainers.ppo:PPO",
+        "srl": "stepgym.trainers.srl:SRL",
+        "holistic": "stepgym.trainers.srl:Holistic",
+        "guide-grpo": "stepgym.trainers.guide:GuideGRPO",
+        "guide-ppo": "stepgym.trainers.guide_ppo:GuidePPO",
+        "a2d-decomposer": "stepgym.trainers.a2d:Decomposer",
+        "a2d-reasoner": "stepgym.trainers.a2d:Reasoner",
     },
 )
 
@@ -47,6 +55,8 @@ __getattr__ = exports(
         "load_checkpoint": "stepgym.trainers.checkpoint",
         "save_checkpoint": "stepgym.trainers.checkpoint",
         "to_samples": "stepgym.trainers.samples",
+        "read_curriculum": "stepgym.trainers.curriculum",
+        "run_curriculum": "stepgym.trainers.curriculum",
         "train": "stepgym.trainers.engine",
     },
 )
@@ -66,6 +76,8 @@ __all__ = [
     "TrainConfig",
     "Training",
     "load_checkpoint",
+    "read_curriculum",
+    "run_curriculum",
     "save_checkpoint",
     "to_samples",
     "train",

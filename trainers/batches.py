@@ -7,16 +7,24 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from stepgym.trainers.backbone import LanguageModel
 from stepgym.trainers.losses import Normalise, token_weights
-from stepgym.trainers.model import Transformer
-from stepgym.trainers.samples import Sample
+from stepgym.trainers.samples import Sample, Term
+
+LOGITS = 2**26
+"""Most logits held at a time: 256 MiB in float32, and about as much again for each of the steps to their gradient."""
+
+TERMS = {term: place for place, term in enumerate(Term)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBatch:
     """What one forward and backward pass reads. N counts the trained tokens alone: no padding, no prompts."""
 
+    samples: tuple[int, ...]
+    """Which of the samples each of the B rows is."""
     tokens: Tensor
     """(B, T)"""
     places: Tensor
@@ -27,13 +35,46 @@ class TokenBatch:
     """(N): their log-probabilities when they were sampled."""
     advantages: Tensor
     """(N)"""
+    returns: Tensor
+    """(N): what a critic should have foreseen; zeros where there is no critic."""
+    reference: Tensor
+    """(N): log-probabilities under the reference policy; zeros where there is none."""
+    rows: Tensor
+    """(N): the row of `tokens` that each token belongs to."""
+    off_policy: Tensor
+    """(N): whether it was sampled in another context."""
     weights: Tensor
-    """(N): what each token counts; see `stepgym.trainers.losses`."""
+    """(N): what each token counts in its own term, where all together count 1; see `stepgym.trainers.losses`."""
+    terms: Tensor
+    """(N): which term, as a position in `Term`."""
 
-    def logprobs(self, model: Transformer) -> Tensor:
-        """(N): log π(token) of the trained tokens under `model`."""
-        hidden = model.hidden(self.tokens).flatten(0, 1)[self.places]
-        return model.logits(hidden).log_softmax(-1).gather(1, self.targets[:, None])[:, 0]
+    def weights_of(self, term: Term) -> Tensor:
+        """(N): `weights` of the tokens of `term`, and 0 elsewhere."""
+        return self.weights * (self.terms == TERMS[term])
+
+    def hidden(self, model: LanguageModel) -> Tensor:
+        """(N, width): the states of `model` that predict the trained tokens."""
+        return model.hidden(self.tokens).flatten(0, 1)[self.places]
+
+    def logprobs(self, model: LanguageModel) -> Tensor:
+        """(N): log π(token) of the trained tokens under `model`, in float32 at least.
+
+        Logits are made of these tokens alone, and `LOGITS` of them at a time: those of a part are made again in the
+        backward pass if there are several parts.
+        """
+        hidden_NW = self.hidden(model)
+
+        def chosen(hidden_nW: Tensor, targets_n: Tensor) -> Tensor:
+            logits_nV = model.logits(hidden_nW)
+            logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
+            return logits_nV.log_softmax(-1).gather(1, targets_n[:, None])[:, 0]
+
+        vocabulary = model.logits(hidden_NW[:1]).shape[-1]
+        count = max(1, LOGITS // vocabulary)
+        if len(hidden_NW) <= count:
+            return chosen(hidden_NW, self.targets)
+        parts = zip(torch.split(hidden_NW, count), torch.split(self.targets, count), strict=True)
+        return torch.cat([checkpoint(chosen, *part, use_reentrant=False) for part in parts])
 
 
 def make_batches(
@@ -43,41 +84,55 @@ def make_batches(
 
     Samples of like length stand together, which keeps padding low.
     """
-    counts = torch.tensor([sample.trained_count for sample in samples])
-    weights: list[float] = token_weights(counts, normalise).tolist()
+    weights = sample_weights(samples, normalise)
     order = sorted(range(len(samples)), key=lambda i: samples[i].length)
     batches: list[list[int]] = []
     for i in order:
         if not batches or (len(batches[-1]) + 1) * samples[i].length > max_tokens:
             batches.append([])
         batches[-1].append(i)
-    return [_batch([samples[i] for i in rows], [weights[i] for i in rows], device) for rows in batches]
+    return [_batch(rows, samples, weights, device) for rows in batches]
 
 
-def _batch(samples: Sequence[Sample], weights: Sequence[float], device: torch.device | str) -> TokenBatch:
+def sample_weights(samples: Sequence[Sample], normalise: Normalise) -> list[float]:
+    """What one token of each sample counts: a mean over each term's tokens or sequences, times the sample's weight."""
+    weights = [0.0] * len(samples)
+    for term in Term:
+        rows = [i for i, sample in enumerate(samples) if sample.term is term]
+        counts = torch.tensor([samples[i].trained_count for i in rows])
+        for i, weight in zip(rows, token_weights(counts, normalise).tolist(), strict=True):
+            weights[i] = weight * samples[i].weight
+    return weights
+
+
+def _batch(
+    chosen: Sequence[int], all_samples: Sequence[Sample], all_weights: Sequence[float], device: torch.device | str
+) -> TokenBatch:
+    samples, weights = [all_samples[i] for i in chosen], [all_weights[i] for i in chosen]
     # The last token predicts nothing, so it is not read.
     width = max(sample.length for sample in samples) - 1
-    rows: list[tuple[int, ...]] = []
-    places: list[int] = []
-    targets: list[int] = []
-    old_logprobs: list[float] = []
-    advantages: list[float] = []
-    each_weight: list[float] = []
-    for row, (sample, weight) in enumerate(zip(samples, weights, strict=True)):
-        tokens = (*sample.context, *sample.tokens)[:-1]
-        rows.append(tokens + (0,) * (width - len(tokens)))
-        first = row * width + len(sample.context) - 1
-        kept = [i for i, trained in enumerate(sample.trained) if trained]
-        places += [first + i for i in kept]
-        targets += [sample.tokens[i] for i in kept]
-        old_logprobs += [sample.logprobs[i] for i in kept]
-        advantages += [sample.advantage] * len(kept)
-        each_weight += [weight] * len(kept)
+    rows = [(*sample.context, *sample.tokens)[:-1] for sample in samples]
+    kept = [[i for i, trained in enumerate(sample.trained) if trained] for sample in samples]
+
+    def each_token(values: Sequence[Sequence[float]]) -> Tensor:
+        flat = [of[i] if of else 0.0 for of, places in zip(values, kept, strict=True) for i in places]
+        return torch.tensor(flat, device=device)
+
+    def each_sample(values: Sequence[float]) -> Tensor:
+        return torch.tensor([v for v, places in zip(values, kept, strict=True) for _ in places], device=device)
+
+    firsts = [row * width + len(sample.context) - 1 for row, sample in enumerate(samples)]
     return TokenBatch(
-        tokens=torch.tensor(rows, device=device),
-        places=torch.tensor(places, device=device),
-        targets=torch.tensor(targets, device=device),
-        old_logprobs=torch.tensor(old_logprobs, device=device),
-        advantages=torch.tensor(advantages, device=device),
-        weights=torch.tensor(each_weight, device=device),
+        samples=tuple(chosen),
+        tokens=torch.tensor([row + (0,) * (width - len(row)) for row in rows], device=device),
+        places=torch.tensor([first + i for first, of in zip(firsts, kept, strict=True) for i in of], device=device),
+        targets=torch.tensor([s.tokens[i] for s, of in zip(samples, kept, strict=True) for i in of], device=device),
+        old_logprobs=each_token([sample.logprobs for sample in samples]),
+        advantages=each_token([sample.advantages for sample in samples]),
+        returns=each_token([sample.returns for sample in samples]),
+        reference=each_token([sample.reference for sample in samples]),
+        rows=each_sample(range(len(samples))),
+        off_policy=each_sample([sample.off_policy for sample in samples]),
+        weights=each_sample(weights),
+        terms=each_sample([TERMS[sample.term] for sample in samples]),
     )

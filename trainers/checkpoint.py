@@ -1,4 +1,4 @@
-"""Checkpoints: one file with all that a model needs to be used, and all that a run needs to go on.
+"""Checkpoints of the bundled model: one file with all that a model needs to be used, and all that a run needs to go on.
 
 Written whole or not at all, and read without running code from the file (``weights_only``).
 """
@@ -20,6 +20,9 @@ from stepgym.trainers.model import Transformer
 from stepgym.trainers.tokenizer import CharTokenizer
 
 FILE = "checkpoint.pt"
+"""In the folder of a run: a checkpoint of the bundled model."""
+LINK = "checkpoint"
+"""In the folder of a run: the link to a checkpoint in HuggingFace's format (`stepgym.trainers.huggingface`)."""
 FORMAT = "stepgym checkpoint 1"
 
 
@@ -32,6 +35,8 @@ class Checkpoint:
     step: int = 0
     optimiser: Any = None
     """The optimiser's ``state_dict``: torch's own format."""
+    critic: Any = None
+    """The critic's ``state_dict``, of a recipe that has one."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -43,6 +48,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "pieces": list(checkpoint.tokenizer.pieces),
         "weights": checkpoint.model.state_dict(),
         "optimiser": checkpoint.optimiser,
+        "critic": checkpoint.critic,
         "step": checkpoint.step,
     }
     made = io.BytesIO()  # on a full disk, torch's own writing ends in an error that says nothing
@@ -56,6 +62,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
     """Read a checkpoint: the file itself, or the folder of a run. Raises `StoreError`."""
     file = path / FILE if path.is_dir() else path
+    linked = path / LINK
+    if linked.exists():
+        raise StoreError(f"{linked} is a HuggingFace model; sample it with --policy transformers --model {linked}")
     if not file.exists():
         raise StoreError(f"there is no checkpoint at {file}; `stepgym train` makes one")
     try:
@@ -67,4 +76,4 @@ def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
     tokenizer = CharTokenizer(content["alphabet"], content["pieces"])
     model = Transformer(len(tokenizer), ModelConfig(**content["config"]))
     model.load_state_dict(content["weights"])
-    return Checkpoint(model.to(device), tokenizer, content["step"], content["optimiser"])
+    return Checkpoint(model.to(device), tokenizer, content["step"], content["optimiser"], content.get("critic"))

@@ -1,10 +1,19 @@
-"""``stepgym train``."""
+"""``stepgym train`` and ``stepgym curriculum``."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
 
 from stepgym.trainers.config import TrainConfig
+
+if TYPE_CHECKING:
+    from stepgym.trainers.engine import Training
+    from stepgym.trainers.sizes import Sizes
 
 
 def train(config: TrainConfig) -> None:
@@ -21,27 +30,72 @@ def train(config: TrainConfig) -> None:
         if TrainingFolder(config.folder).checkpoint.exists():
             print(f"\nthe same command goes on from the last checkpoint in {config.folder}", file=sys.stderr)
         raise
-    print(
-        f"held-out reward {training.before.reward:.3f} before, {training.after.reward:.3f} after {training.steps} steps"
-    )
-    if training.idle_steps:
-        print(f"in {training.idle_steps} of {training.steps} steps there was nothing to learn from")
+    show_training(training)
     for path in (training.checkpoint, training.curve, training.report):
         print(path)
 
 
-def show_plan(config: TrainConfig) -> None:
-    """Print what would run."""
-    from stepgym.trainers.checkpoint import load_checkpoint
+def show_training(training: Training) -> None:
+    """Print what it came to."""
+    print(
+        f"held-out reward {training.before.reward:.3f} before, {training.after.reward:.3f} after {training.steps} steps"
+    )
+    if training.idle_steps:
+        idle = f"in {training.idle_steps} of {training.steps} steps"
+        print(f"{idle} there was nothing to learn from: {training.why_idle}")
+    if training.idle_steps == training.steps > 0:
+        print("so the run learned nothing, and the model is as it was")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurriculumConfig:
+    """Several trainings in a row."""
+
+    file: Positional[Path]
+    """TOML: what all stages share in [common], and a [[stage]] table for each, by the names of train's settings."""
+    out: Path | None = None
+    """Folder of the curriculum; runs/FILE by default."""
+    plan: bool = False
+    """Print what would run, and stop."""
+
+
+def curriculum(config: CurriculumConfig) -> None:
+    """Train in stages, each from the model that the one before left; the same command goes on."""
+    from stepgym.trainers.curriculum import REPORT, read_curriculum, run_curriculum
+    from stepgym.trainers.sizes import sizes_of
+
+    out = config.out or Path("runs") / config.file.stem
+    stages = read_curriculum(config.file, out)
+    if config.plan:
+        for stage in stages:
+            show_plan(stage, sizes_of(stages[0]))
+        return
+    try:
+        done = run_curriculum(stages, out)
+    except KeyboardInterrupt:
+        print(f"\nthe same command goes on in {out}", file=sys.stderr)
+        raise
+    for training in done:
+        print(f"{training.folder.name}: ", end="")
+        show_training(training)
+    print(done[-1].checkpoint)
+    print(out / REPORT)
+
+
+def show_plan(config: TrainConfig, sizes: Sizes | None = None) -> None:
+    """Print what would run on a model of these sizes; by default those of the model that it starts from."""
     from stepgym.trainers.engine import check_engine
     from stepgym.trainers.making import make_recipe, settings_of
     from stepgym.trainers.planning import make_plan
+    from stepgym.trainers.sizes import sizes_of
 
     check_engine(config.engine)
     recipe = make_recipe(config.recipe, config.settings)
-    model = config.model if config.start is None else load_checkpoint(config.start).model.config
-    plan = make_plan(config, recipe, model)
-    memory = plan.weights_bytes + max(plan.cache_bytes, plan.activation_bytes)
+    plan = make_plan(config, recipe, sizes or sizes_of(config))
+    kept = [f"{_size(plan.weights_bytes)} model and optimiser"]
+    kept += [f"{_size(plan.critic_bytes)} critic"] if plan.critic_bytes else []
+    kept += [f"{_size(plan.frozen_bytes)} frozen models"] if plan.frozen_bytes else []
+    kept.append(f"{_size(plan.cache_bytes)} to sample or {_size(plan.activation_bytes)} to learn")
     print(f"{config.recipe} on the {config.engine} engine, in {config.folder}")
     print(f"  settings     {' '.join(f'{name}={value}' for name, value in settings_of(recipe).items())}")
     print(
@@ -50,6 +104,10 @@ def show_plan(config: TrainConfig) -> None:
     )
     print(f"  tasks        {plan.tasks:,} to learn from, {plan.held_out:,} held out")
     print(f"  steps        {plan.steps:,}, with {plan.updates:,} optimiser updates")
-    print(f"  rollouts     {plan.rollouts:,} to learn from, {plan.evaluation_rollouts:,} to evaluate")
+    print(f"  rollouts     at most {plan.rollouts:,} to learn from, {plan.evaluation_rollouts:,} to evaluate")
     print(f"  tokens       at most {plan.sampled_tokens:,} sampled")
-    print(f"  memory       about {memory / 2**20:,.0f} MiB, besides Python's and torch's own")
+    print(f"  memory       about {_size(plan.memory_bytes)}, besides Python's and torch's own: {', '.join(kept)}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"

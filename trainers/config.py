@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from tyro.conf import Positional
 
 from stepgym.errors import ConfigError
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class TrainConfig:
     """A training run. The same settings in the same folder go on with it."""
 
     recipe: Positional[str]
-    """How to learn: sft, grpo."""
+    """How to learn: sft, grpo, ppo, srl, holistic, guide-grpo, guide-ppo, a2d-decomposer, a2d-reasoner."""
     engine: str = "local"
     """Where: local, one process on a CPU or a GPU."""
     settings: tuple[str, ...] = ()
@@ -43,7 +46,8 @@ class TrainConfig:
     held_out: tuple[str, ...] = ("addition?level=2&count=100&split=test",)
     """What to evaluate on, greedily, before, during and after."""
     start: Path | None = None
-    """Checkpoint to start from; a model with random weights if there is none."""
+    """Model to start from: a checkpoint or a run's folder, a folder with a HuggingFace model, or hf:owner/name for one
+    on the hub; a small one with random weights if there is none."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Sizes of that model."""
     out: Path | None = None
@@ -56,14 +60,30 @@ class TrainConfig:
     """Steps between evaluations."""
     checkpoint_every: int = 10
     """Steps between checkpoints: what a kill can cost."""
-    env: str = "stepgym/Math-v0"
-    """The environment that tasks are played in."""
+    env: str | None = None
+    """The environment that tasks are played in; the recipe's own by default."""
+    env_settings: tuple[str, ...] = ()
+    """Its settings, as name=value."""
+    evaluated_in: str | None = None
+    """The environment of the held-out tasks; the recipe's own by default."""
     max_steps: int = 1
     """Most actions in an episode."""
     instructions: str = ""
     """What the environment tells the agent besides the problem."""
+    system: str = ""
+    """The agent's system prompt."""
     max_tokens: int = 128
     """Most tokens of a reply."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a reply while learning, and stay in its text; evaluations do without."""
+    solver: Path | None = None
+    """Checkpoint of the frozen solver in stepgym/Decompose-v0; the one the run starts from by default."""
+    rehearse: tuple[str, ...] = ()
+    """Task sets whose expert steps are imitated besides, in every step, so that they are not forgotten."""
+    rehearsal: float = 0.3
+    """Weight of that imitation in the loss."""
+    rehearsed: int = 24
+    """Tasks of it in a step."""
     warmup: int = 10
     """Steps over which the learning rate rises to its full value."""
     cooldown: int = 0
@@ -76,6 +96,11 @@ class TrainConfig:
     """Most padded tokens in one forward and backward pass; more are accumulated."""
     max_batch: int = 256
     """Most replies sampled at a time."""
+    precision: Precision = "float32"
+    """Of matrix products. bfloat16 pays on GPUs, and on CPUs that have its instructions for models wider than some
+    hundred; smaller ones lose. Weights, the optimiser and sums stay in float32. HuggingFace models are sampled in it
+    too, by other kernels than they are trained with, so that log-probabilities differ in the third digit before
+    anything was learned. The old ones are not computed again: a token is weighed by what it was sampled with."""
     seed: int = 0
     """Seeds everything; on a CPU the run repeats bit for bit."""
     device: str = "cpu"
@@ -94,6 +119,7 @@ class TrainConfig:
             "max_tokens",
             "batch_tokens",
             "max_batch",
+            "rehearsed",
             "threads",
         )
         for name in counts:
@@ -102,8 +128,10 @@ class TrainConfig:
         for name in ("tasks", "held_out"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; name a task set, a family or a file")
-        if min(self.warmup, self.cooldown, self.weight_decay) < 0 or self.max_gradient <= 0:
-            raise ConfigError("warmup, cooldown, weight_decay must not be negative, and max_gradient must be positive")
+        if min(self.warmup, self.cooldown, self.weight_decay, self.rehearsal) < 0 or self.max_gradient <= 0:
+            raise ConfigError(
+                "warmup, cooldown, weight_decay, rehearsal must not be negative, and max_gradient must be positive"
+            )
 
     @property
     def folder(self) -> Path:

@@ -27,6 +27,8 @@ class Training:
     steps: int
     idle_steps: int
     """Steps in which there was nothing to learn from."""
+    why_idle: str
+    """What those have in common; empty if there were none."""
     before: HeldOut
     after: HeldOut
 

@@ -1,8 +1,8 @@
 """Group relative policy optimisation: an attempt is good if it beats its siblings.
 
 Each task is attempted G times. An attempt's advantage is its reward minus the group's mean, over the group's standard
-deviation, and the clipped policy-gradient loss of PPO makes the better attempts likelier. No value network, no
-reference model. Shao et al. 2024, arXiv 2402.03300, equation 3 without the KL term.
+deviation, and the clipped policy-gradient loss of PPO makes the better attempts likelier. No value network. Shao et al.
+2024, arXiv 2402.03300, equation 3; its KL term counts if `kl` is set.
 
 A group in which every attempt earned the same teaches nothing. It is left out, so that it does not dilute the mean over
 tokens; with `rounds` > 1 other tasks are drawn in its place: DAPO's dynamic sampling (Yu et al. 2025, arXiv 2503.14476,
@@ -13,28 +13,25 @@ Attempts that could not be graded are not attempts: they take no part in the mea
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from stepgym.errors import ConfigError, TaskError
+from stepgym.errors import TaskError
 from stepgym.records import Task
 from stepgym.trainers import losses
+from stepgym.trainers.groups import measure, play_groups
 from stepgym.trainers.losses import Normalise
+from stepgym.trainers.ranges import check_range
 from stepgym.trainers.recipe import Group, Loss, Material, Source
-from stepgym.trainers.samples import Sample, to_samples
+from stepgym.trainers.samples import Sample, Term, to_samples
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from stepgym.trainers.batches import TokenBatch
-
-SAME = 1e-6
-"""Rewards of a group whose spread is below this are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +44,8 @@ class GRPO:
     """Attempts at each task."""
     rounds: int = 1
     """Most times tasks are drawn in a step to make up for groups that teach nothing."""
+    min_std: float = 1e-6
+    """A group teaches if its rewards' standard deviation is above this; a negative number keeps every group."""
     learning_rate: float = 2e-4
     """After warm-up. Suits a small model; a pretrained one of billions of parameters wants about 1e-6."""
     epochs: int = 1
@@ -61,13 +60,19 @@ class GRPO:
     """Divide advantages by the group's standard deviation."""
     normalise: Normalise = Normalise.TOKEN
     """Mean over all tokens (DAPO) or over sequences (GRPO)."""
+    kl: float = 0.0
+    """Weight of the KL divergence from the policy that the run started from."""
+
+    env: ClassVar[str] = "stepgym/Math-v0"
+    evaluated_in: ClassVar[str] = "stepgym/Math-v0"
 
     def __post_init__(self) -> None:
-        for name, least in (("tasks", 1), ("group", 2), ("rounds", 1), ("epochs", 1), ("minibatches", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"grpo: {name} must be at least {least}, not {getattr(self, name)}")
-        if not (0 < self.clip_low < 1 and self.clip_high > 0):
-            raise ConfigError(f"grpo: clip_low {self.clip_low} must lie in (0, 1), clip_high {self.clip_high} above 0")
+        check_range(self, "tasks", "rounds", "epochs", "minibatches", least=1)
+        check_range(self, "group", least=2)
+        check_range(self, "min_std")
+        check_range(self, "kl", least=0)
+        check_range(self, "learning_rate", "clip_high", above=0)
+        check_range(self, "clip_low", above=0, most=1)
 
     @property
     def rollouts(self) -> int:
@@ -79,55 +84,54 @@ class GRPO:
         if not task.answer:
             raise TaskError(f"task {task.id!r} has no answer, so attempts at it cannot be rewarded; leave it out")
 
+    def instances(self, task: Task) -> Sequence[Task]:
+        """The task itself."""
+        return (task,)
+
     def gather(self, source: Source) -> Material:
         """Attempts at a few tasks, each with its advantage."""
-        played: list[Group] = []
-        useful: list[Group] = []
-        for _ in range(self.rounds):
-            groups = source.play(source.draw(self.tasks - len(useful)), self.group)
-            played += groups
-            useful += [group for group in groups if spread(group) > SAME]
-            if len(useful) == self.tasks:
-                break
-        samples = tuple(sample for group in useful for sample in self.samples(group))
-        return Material(samples=samples, measures=measure(played, useful=len(useful)))
+        played = play_groups(source, tasks=self.tasks, copies=self.group, rounds=self.rounds, useful=self.teaches)
+        samples = [s for group in played.useful for s in weigh(group, self.advantages(group.rewards))]
+        return Material(samples=self.with_reference(samples, source), measures=measure(played))
 
-    def samples(self, group: Group) -> list[Sample]:
-        """The graded trajectories of one group, with their advantages."""
-        rewards = torch.tensor(group.rewards, dtype=torch.float64)
-        advantages: Sequence[float] = losses.group_advantages(rewards, scale=self.scale).tolist()
-        return [
-            sample
-            for trajectory, advantage in zip(group.trajectories, advantages, strict=True)
-            if trajectory.graded
-            for sample in to_samples(trajectory, advantage=advantage)
-        ]
+    def teaches(self, group: Group) -> bool:
+        """Whether its attempts differ enough to learn from."""
+        return len(group.graded) > 1 and group.deviation > self.min_std
+
+    def advantages(self, rewards: Sequence[float]) -> list[float]:
+        """One for each reward of a group."""
+        advantages: list[float] = losses.group_advantages(torch.tensor(rewards).double(), scale=self.scale).tolist()
+        return advantages
+
+    def with_reference(self, samples: Sequence[Sample], source: Source) -> tuple[Sample, ...]:
+        """With what the reference policy thinks of them, if the KL term is to count."""
+        if not (self.kl and samples):
+            return tuple(samples)
+        scored = source.reference_logprobs(samples)
+        return tuple(replace(s, reference=reference) for s, reference in zip(samples, scored, strict=True))
 
     def loss(self, logprobs_N: Tensor, batch: TokenBatch) -> Loss:
+        """The surrogate, and the divergence from the reference policy if it is to count."""
+        weights_N = batch.weights_of(Term.POLICY)
+        surrogate = self.surrogate(logprobs_N, batch, weights_N)
+        if not self.kl:
+            return surrogate
+        away = losses.kl_to_reference(logprobs_N, batch.reference, weights_N)
+        return Loss(surrogate.value + self.kl * away, {**surrogate.measures, "kl_reference": float(away.detach())})
+
+    def surrogate(self, logprobs_N: Tensor, batch: TokenBatch, weights_N: Tensor) -> Loss:
         """The clipped surrogate, and how far the policy has moved."""
-        old, weights = batch.old_logprobs, batch.weights
-        value = losses.clipped_ratio(logprobs_N, old, batch.advantages, weights, low=self.clip_low, high=self.clip_high)
-        moved = losses.drift(logprobs_N, old, weights, low=self.clip_low, high=self.clip_high)
+        old, low, high = batch.old_logprobs, self.clip_low, self.clip_high
+        value = losses.clipped_ratio(logprobs_N, old, batch.advantages, weights_N, low=low, high=high)
+        moved = losses.drift(logprobs_N, old, weights_N, low=low, high=high)
         return Loss(value, {"kl": moved.kl, "clipped": moved.clipped})
 
 
-def spread(group: Group) -> float:
-    """Largest minus smallest graded reward; 0 if fewer than two were graded."""
-    graded = [reward for reward in group.rewards if not math.isnan(reward)]
-    return max(graded) - min(graded) if graded else 0.0
-
-
-def measure(groups: Sequence[Group], *, useful: int) -> Mapping[str, float]:
-    """What the log says of a step's attempts. `reward` is the mean over graded attempts; NaN if there is none."""
-    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
-    graded = [trajectory for trajectory in trajectories if trajectory.graded]
-    lengths = [len(step.reply.tokens) for trajectory in graded for step in trajectory.steps]
-    cut = [not step.reply.finished for trajectory in graded for step in trajectory.steps]
-    return {
-        "reward": fmean([trajectory.reward for trajectory in graded]) if graded else math.nan,
-        "groups": len(groups),
-        "useful_groups": useful,
-        "ungraded": len(trajectories) - len(graded),
-        "reply_tokens": fmean(lengths) if lengths else math.nan,
-        "cut_replies": fmean(cut) if cut else math.nan,
-    }
+def weigh(group: Group, advantages: Sequence[float]) -> list[Sample]:
+    """The samples of a group's graded trajectories, each with the advantage of its trajectory."""
+    return [
+        sample
+        for trajectory, advantage in zip(group.trajectories, advantages, strict=True)
+        if trajectory.graded
+        for sample in to_samples(trajectory, advantage=advantage)
+    ]

@@ -8,9 +8,9 @@ optimiser and the step to go on exactly as if it had not been.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from statistics import fmean
 
@@ -18,22 +18,25 @@ import torch
 
 from stepgym.errors import ConfigError
 from stepgym.progress import Progress
-from stepgym.records import Message, Role, Task
+from stepgym.records import Task
 from stepgym.store import JsonLines
 from stepgym.tasks import load
-from stepgym.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from stepgym.trainers.backbone import Backbone, RunState, TokenPolicy
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.engine import Training
+from stepgym.trainers.idleness import why_idle
 from stepgym.trainers.learner import Learner
 from stepgym.trainers.metrics import HeldOut, StepRecord, read_metrics
-from stepgym.trainers.model import Transformer
 from stepgym.trainers.playing import Table
-from stepgym.trainers.policy import LocalPolicy
-from stepgym.trainers.recipe import Group, Recipe
+from stepgym.trainers.recipe import Recipe
 from stepgym.trainers.report import write_report
-from stepgym.trainers.samples import Sample, demonstration
+from stepgym.trainers.samples import Sample
+from stepgym.trainers.sft import check_demonstration
+from stepgym.trainers.source import StepSource
+from stepgym.trainers.stage import evaluation_stage, training_stage
+from stepgym.trainers.starting import first_backbone, load_backbone, saved_run
 from stepgym.trainers.stopping import Stopping
-from stepgym.trainers.tokenizer import CharTokenizer
+from stepgym.trainers.tensorboard import event_log
 from stepgym.trainers.training_folder import TrainingFolder
 
 
@@ -45,19 +48,36 @@ class LocalEngine:
         torch.set_num_threads(config.threads)
         self.config, self.recipe = config, recipe
         self.folder = TrainingFolder(config.folder)
-        self.tasks, self.held_out = load_all(config.tasks), load_all(config.held_out)
-        for task in self.tasks:
-            recipe.check(task)
-        resumed = self.folder.checkpoint.exists()
-        start = load_checkpoint(self.folder.checkpoint, device=config.device) if resumed else first_checkpoint(config)
-        self.model, self.tokenizer, self.step = start.model, start.tokenizer, start.step
+        self.training, self.evaluation = training_stage(config, recipe), evaluation_stage(config, recipe)
+        self.tasks = [part for task in load_all(config.tasks) for part in instances(recipe, task)]
+        self.held_out = load_all(config.held_out)
+        self.rehearsal = load_all(config.rehearse)
+        for task in self.rehearsal:
+            check_demonstration(task)
+        saved = saved_run(config)
+        self.backbone, self.step = saved.backbone, saved.state.step
         self.last = config.steps
         """The step that ends the run: earlier once the target is reached."""
-        self.learner = Learner(self.model, recipe, config)
-        if start.optimiser is not None:
-            self.learner.optimiser.load_state_dict(start.optimiser)
-        self.policy = LocalPolicy(self.model, self.tokenizer, name=config.recipe, max_batch=config.max_batch)
-        self.table = Table(config, self.policy)
+        self.learner = Learner(self.backbone.model, recipe, config)
+        if self.learner.critic is not None and saved.state.critic is not None:
+            self.learner.critic.load_state_dict(saved.state.critic)
+        if saved.state.optimiser is not None:
+            self.learner.optimiser.load_state_dict(saved.state.optimiser)
+        self.policy = self.backbone.policy(config.recipe, config)
+        self.table = Table(config, self.policy, self._solver())
+
+    @cached_property
+    def first_backbone(self) -> Backbone:
+        """The model that the run started from; loaded if somebody asks for it."""
+        return first_backbone(self.config)
+
+    def _solver(self) -> TokenPolicy:
+        """The frozen solver of environments that need one."""
+        config = self.config
+        if not self.training.takes("solver"):
+            return self.policy
+        frozen = self.first_backbone if config.solver is None else load_backbone(config.solver, config.device)
+        return frozen.policy("solver", config)
 
     def run(self) -> Training:
         """Train up to `TrainConfig.steps`. See `stepgym.trainers.engine.train`."""
@@ -70,30 +90,40 @@ class LocalEngine:
                 metrics.append(done[0])
             for record in done:
                 self._look_for_end(record)
-            with Progress(f"train {config.recipe}", self.last, done=self.step) as progress:
+            with (
+                event_log(folder.events, done) as events,
+                Progress(f"train {config.recipe}", self.last, done=self.step) as progress,
+            ):
                 while self.step < self.last:
                     record = self.advance()
                     metrics.append(record)
+                    events.append(record)
                     progress.advance(note(record))
                     self._look_for_end(record)
                     if stopping.asked or self._due(config.checkpoint_every):
                         self.save()
                     if stopping.asked and self.step < self.last:
                         raise KeyboardInterrupt
+            if not folder.checkpoint.exists():  # the target was reached before the first step
+                self.save()
         return self.finish()
 
     def advance(self) -> StepRecord:
         """Do the next step."""
         self.step += 1
         started = time.perf_counter()
-        material = self.recipe.gather(StepSource(self, self.step))
+        source = StepSource(self, self.step)
+        material = self.recipe.gather(source)
+        samples = [*material.samples, *source.rehearse()] if material.samples else []
+        check_lengths(samples, self.backbone.context)
         gathered = time.perf_counter()
-        update = self.learner.learn(material.samples, self.step, last=self.last) if material.samples else None
+        update = self.learner.learn(samples, self.step, last=self.last) if samples else None
         learned = time.perf_counter()
         return StepRecord(
             step=self.step,
             measures=material.measures,
             update=update,
+            sampled_tokens=source.sampled_tokens,
             gather_seconds=gathered - started,
             learn_seconds=learned - gathered,
             held_out=self.evaluate() if self._due(self.config.evaluate_every) else None,
@@ -101,7 +131,7 @@ class LocalEngine:
 
     def evaluate(self) -> HeldOut:
         """One greedy attempt at each held-out task. The attempts replace those of the evaluation before."""
-        groups = self.table.play(self.held_out, 1, seed=f"{self.config.seed}/held out", temperature=0)
+        groups = self.table.play(self.held_out, 1, self.evaluation, seed=f"{self.config.seed}/held out", temperature=0)
         trajectories = [trajectory for group in groups for trajectory in group.trajectories]
         self.folder.write_trajectories(trajectories)
         rewards = [trajectory.reward for trajectory in trajectories if trajectory.graded]
@@ -113,8 +143,9 @@ class LocalEngine:
 
     def save(self) -> None:
         """Write the checkpoint that the run goes on from."""
-        optimiser = self.learner.optimiser.state_dict()
-        save_checkpoint(self.folder.checkpoint, Checkpoint(self.model, self.tokenizer, self.step, optimiser))
+        optimiser, critic = self.learner.optimiser.state_dict(), self.learner.critic
+        state = critic.state_dict() if critic is not None else None
+        self.backbone.save(self.folder.path, RunState(step=self.step, optimiser=optimiser, critic=state))
 
     def finish(self) -> Training:
         """Draw the curve, write the report."""
@@ -128,6 +159,7 @@ class LocalEngine:
             report=self.folder.report,
             steps=self.step,
             idle_steps=sum(record.update is None for record in records if record.step > 0),
+            why_idle=why_idle(records),
             before=evaluations[0],
             after=evaluations[-1],
         )
@@ -141,56 +173,34 @@ class LocalEngine:
         return self.step % every == 0 or self.step >= self.last
 
 
-class StepSource:
-    """The `Source` of one step. Its chance depends on the seed, the step, and how often it was asked."""
-
-    def __init__(self, engine: LocalEngine, step: int) -> None:
-        self.engine = engine
-        self.seed = f"{engine.config.seed}/{step}"
-        self.rng = random.Random(f"{self.seed}/draw")
-        self.plays = 0
-        self.left: list[Task] = []
-
-    def draw(self, count: int) -> list[Task]:
-        """All tasks come up once before any comes up again."""
-        drawn: list[Task] = []
-        while len(drawn) < count:
-            if not self.left:
-                self.left = self.rng.sample(self.engine.tasks, len(self.engine.tasks))
-            drawn.append(self.left.pop())
-        return drawn
-
-    def play(self, tasks: Sequence[Task], copies: int) -> list[Group]:
-        """Episodes with the model as it is."""
-        self.plays += 1
-        return self.engine.table.play(tasks, copies, seed=f"{self.seed}/play/{self.plays}")
-
-    def demonstrate(self, task: Task) -> Sample:
-        """The expert steps as one reply, with its end."""
-        context = self.engine.policy.encode([Message(Role.USER, task.prompt)])
-        return demonstration(context, [*self.engine.tokenizer.encode("".join(task.steps)), self.engine.tokenizer.end])
-
-
 def load_all(sources: Sequence[str]) -> list[Task]:
     """The tasks of all sources. Raises `TaskError`, `ConfigError` or `UnknownNameError`."""
     return list(chain.from_iterable(load(source) for source in sources))
 
 
-def first_checkpoint(config: TrainConfig) -> Checkpoint:
-    """The model that a new run starts from."""
-    if config.start is not None:
-        started = load_checkpoint(config.start, device=config.device)
-        return Checkpoint(started.model, started.tokenizer)
-    tokenizer = CharTokenizer()
-    try:
-        device = torch.device(config.device)
-        return Checkpoint(Transformer.seeded(len(tokenizer), config.model, config.seed).to(device), tokenizer)
-    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
-        raise ConfigError(f"device {config.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+def instances(recipe: Recipe, task: Task) -> Sequence[Task]:
+    """What a run draws from in place of `task`. Raises `TaskError` if nothing can be learned from it."""
+    recipe.check(task)
+    return recipe.instances(task)
+
+
+def check_lengths(samples: Sequence[Sample], context: int) -> None:
+    """Raises `ConfigError` for what a model of this `context` cannot read at once.
+
+    What it sampled it can read; but a recipe may train it in another, longer prompt.
+    """
+    longest = max((sample.length for sample in samples), default=0)
+    if longest > context:
+        raise ConfigError(
+            f"a sample to learn from has {longest} tokens, more than the model's context of {context}; "
+            "set a smaller max_tokens, choose shorter tasks, or a model with a larger context"
+        )
 
 
 def note(record: StepRecord) -> str:
     """What the progress bar says."""
     parts = [f"reward {record.measures['reward']:.3f}"] if "reward" in record.measures else []
     parts.append(f"loss {record.update.loss:.4f}" if record.update else "nothing to learn from")
+    parts += [f"{record.sampled_per_second:,.0f} tokens/s sampled"] if record.sampled_tokens else []
+    parts += [f"{record.trained_per_second:,.0f} trained"] if record.update else []
     return ", ".join(parts)

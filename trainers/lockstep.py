@@ -8,14 +8,19 @@ episode waits for its next reply, in an order of its own. That is also the fulle
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Self
 
 from stepgym.agents.policy import Sampling
-from stepgym.errors import PolicyError
-from stepgym.records import Message, Reply, Usage
-from stepgym.trainers.policy import LocalPolicy
+from stepgym.errors import PolicyError, RewardError
+from stepgym.records import Message, Reply, Role, Task, Usage
+from stepgym.trainers.backbone import TokenPolicy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +38,7 @@ class _Call:
 class Lockstep:
     """A policy for exactly `episodes` episodes that run at the same time. Each must `leave` when it has ended."""
 
-    def __init__(self, policy: LocalPolicy, episodes: int) -> None:
+    def __init__(self, policy: TokenPolicy, episodes: int) -> None:
         self.policy = policy
         self._running = episodes
         self._waiting: list[_Call] = []
@@ -76,3 +81,75 @@ class Lockstep:
                 call.reply.set_exception(reply)
             else:
                 call.reply.set_result(replace(reply, usage=Usage(len(reply.prompt), len(reply.tokens), seconds)))
+
+
+class LockstepSolver:
+    """A frozen policy as the solver of `episodes` environments, asked for all their tasks in one batch.
+
+    Called from the environments' threads, each of which waits until every other episode has called it too, or has
+    ended and left; an environment asks it once an episode. The seed of a try depends on what is to be solved and on
+    nothing else, so one decomposition always meets the same tries.
+    """
+
+    def __init__(self, policy: TokenPolicy, sampling: Sampling, episodes: int) -> None:
+        self.policy, self.sampling = policy, sampling
+        self._running = episodes
+        self._waiting: list[_Question] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, task: Task, tries: int) -> list[str]:
+        """The texts of `tries` attempts at ``task.prompt``. Raises `RewardError` if it cannot be attempted."""
+        question = _Question(task.prompt, tries, Future())
+        with self._lock:
+            self._waiting.append(question)
+            self._solve_if_complete()
+        return question.texts.result()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # Gymnasium copies the settings of an environment; all of its copies ask the same solver
+
+    def leave(self) -> None:
+        """One episode has ended, and asks no more."""
+        with self._lock:
+            self._running -= 1
+            self._solve_if_complete()
+
+    def _solve_if_complete(self) -> None:
+        if not self._waiting or len(self._waiting) < self._running:
+            return
+        waiting, self._waiting = self._waiting, []
+        try:
+            solved = self._solve({(question.prompt, question.tries) for question in waiting})
+        except BaseException as error:  # every waiting thread must hear of it, or it waits for ever
+            for question in waiting:
+                question.texts.set_exception(error)
+            return
+        for question in waiting:
+            texts = solved[question.prompt, question.tries]
+            if isinstance(texts, PolicyError):
+                question.texts.set_exception(RewardError(f"the solver: {texts}"))
+            else:
+                question.texts.set_result(texts)
+
+    def _solve(self, questions: set[tuple[str, int]]) -> dict[tuple[str, int], list[str] | PolicyError]:
+        ordered = sorted(questions)
+        chats = [[Message(Role.USER, prompt)] for prompt, tries in ordered for _ in range(tries)]
+        seeds = [random.Random(f"{i}/{prompt}").getrandbits(31) for prompt, tries in ordered for i in range(tries)]
+        replies = iter(self.policy.sample_batch(chats, self.sampling, seeds))
+        solved: dict[tuple[str, int], list[str] | PolicyError] = {}
+        for prompt, tries in ordered:
+            texts: list[str] = []
+            for reply in islice(replies, tries):
+                if isinstance(reply, PolicyError):
+                    solved[prompt, tries] = reply
+                else:
+                    texts.append(reply.text)
+            solved.setdefault((prompt, tries), texts)
+        return solved
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    prompt: str
+    tries: int
+    texts: Future[list[str]]

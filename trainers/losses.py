@@ -75,9 +75,73 @@ def clipped_ratio(
     return -(weights_N * torch.minimum(ratio * advantages_N, clipped * advantages_N)).sum()
 
 
+def shaped_ratio(
+    logprobs_N: Tensor,
+    old_logprobs_N: Tensor,
+    advantages_N: Tensor,
+    weights_N: Tensor,
+    gamma_N: Tensor | float,
+) -> Tensor:
+    """Guide's surrogate for tokens that were sampled in another context (with a hint), a scalar to minimise.
+
+        -Σ_t w_t A_t f(ρ_t),    f(ρ) = ρ / (ρ + γ),    ρ_t = π_θ(o_t | q, o_<t) / π_old(o_t | q, h, o_<t)
+
+    Guide (arXiv 2506.13923) as its authors released it: `old_logprobs_N` are those of the context with the hint, and
+    nothing is clipped. The gradient's weight A γρ / (ρ + γ)² is at most A/4, at ρ = γ: it is damped for tokens that are
+    far too unlikely without the hint, and for those that need no more learning. γ carries no gradient.
+    """
+    ratio = (logprobs_N - old_logprobs_N).exp()
+    return -(weights_N * advantages_N * (ratio / (ratio + gamma_N))).sum()
+
+
+@torch.no_grad()
+def ratio_quantile(logprobs_N: Tensor, old_logprobs_N: Tensor, rows_N: Tensor, *, quantile: float = 0.9) -> Tensor:
+    """(N): for each token the quantile of the ratios of its own sequence, and at least 1e-4: Guide's γ.
+
+    `rows_N` numbers the sequences. The released code takes the quantile over a micro-batch, of one sequence in its
+    settings, and over padding too; here no padding exists, and the result does not depend on how a batch is split.
+    """
+    ratio = (logprobs_N - old_logprobs_N).exp()
+    gamma = torch.empty_like(ratio)
+    for row in set(rows_N.tolist()):
+        tokens = rows_N == row
+        gamma[tokens] = ratio[tokens].quantile(quantile)
+    return gamma.clamp(min=1e-4)
+
+
 def nll(logprobs_N: Tensor, weights_N: Tensor) -> Tensor:
     """The negative log-likelihood -Σ_t w_t log π_θ(o_t), a scalar to minimise."""
     return -(weights_N * logprobs_N).sum()
+
+
+def kl_to_reference(logprobs_N: Tensor, reference_logprobs_N: Tensor, weights_N: Tensor) -> Tensor:
+    """Σ_t w_t (x_t - 1 - log x_t), x_t = π_ref(o_t) / π_θ(o_t): GRPO's estimate of KL(π_θ || π_ref), to minimise.
+
+    Shao et al. 2024, arXiv 2402.03300, equation 4. Never negative; 0 where the two agree. A token of weight 0 needs no
+    reference: whatever stands there is not looked at.
+    """
+    log_ratio = (reference_logprobs_N - logprobs_N).masked_fill(weights_N == 0, 0.0)
+    return (weights_N * (log_ratio.exp() - 1 - log_ratio)).sum()
+
+
+def squared_error(values_N: Tensor, returns_N: Tensor, weights_N: Tensor) -> Tensor:
+    """½ Σ_t w_t (V(s_t) - R_t)², a critic's loss (PPO, arXiv 1707.06347, equation 9)."""
+    return 0.5 * (weights_N * (values_N - returns_N).square()).sum()
+
+
+def gae(rewards_BT: Tensor, values_BT: Tensor, *, discount: float = 1.0, lambd: float = 1.0) -> Tensor:
+    """(..., T): generalised advantage estimates of the actions of episodes, in order, padded with zeros on the right.
+
+        A_t = Σ_l (discount · λ)^l δ_{t+l},    δ_t = r_t + discount · V(s_{t+1}) - V(s_t)
+
+    Schulman et al. 2016, arXiv 1506.02438, equation 16; the value after an episode's end is 0. With both at 1 it is the
+    rest of the episode's reward minus V(s_t).
+    """
+    following = torch.cat([values_BT[..., 1:], torch.zeros_like(values_BT[..., :1])], dim=-1)
+    advantages = rewards_BT + discount * following - values_BT
+    for t in range(rewards_BT.shape[-1] - 2, -1, -1):
+        advantages[..., t] += discount * lambd * advantages[..., t + 1]
+    return advantages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

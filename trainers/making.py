@@ -19,14 +19,21 @@ def make_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     Raises `UnknownNameError` for a recipe there is not, and `ConfigError` for a setting that it does not have or take.
     """
     kind = RECIPES.load(name)
+    given = parse_settings(settings, what="settings")
+    recipe: Recipe = kind(**decode_fields(kind, given, where=f"settings of {name}"))
+    return recipe
+
+
+def parse_settings(settings: Sequence[str], *, what: str) -> dict[str, Any]:
+    """``("group=16", "think=false", "name=text")`` as values. Raises `ConfigError`."""
     given: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or key in given:
-            raise ConfigError(f"settings: expected name=value, each name once, got {setting!r}")
-        given[key.replace("-", "_")] = _value(value)
-    recipe: Recipe = kind(**decode_fields(kind, given, where=f"settings of {name}"))
-    return recipe
+        name = key.replace("-", "_")
+        if not equals or name in given:
+            raise ConfigError(f"{what}: expected name=value, each name once, got {setting!r}")
+        given[name] = _value(value)
+    return given
 
 
 def _value(text: str) -> Any:

@@ -30,12 +30,25 @@ class StepRecord:
     """What the recipe said of the samples it gathered."""
     update: Update | None = None
     """None if there was nothing to learn from."""
+    sampled_tokens: int = 0
+    """Tokens of all replies that were sampled to learn from."""
     gather_seconds: float = 0.0
     """Wall time of sampling and grading."""
     learn_seconds: float = 0.0
     """Wall time of the optimiser updates."""
     held_out: HeldOut | None = None
     """Where the step ended with an evaluation."""
+
+    @property
+    def sampled_per_second(self) -> float:
+        """Tokens sampled in a second of gathering, which includes environments and graders; 0 if none were."""
+        return self.sampled_tokens / self.gather_seconds if self.gather_seconds else 0.0
+
+    @property
+    def trained_per_second(self) -> float:
+        """Tokens gone through in a second of learning; 0 if none were."""
+        passed = self.update.tokens * self.update.passes if self.update is not None else 0
+        return passed / self.learn_seconds if self.learn_seconds else 0.0
 
 
 def read_metrics(path: Path) -> list[StepRecord]:

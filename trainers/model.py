@@ -6,6 +6,8 @@ Rotary positions are relative, so rows padded on the left need no position numbe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
@@ -14,38 +16,8 @@ from torch import Tensor, nn
 
 from stepgym.trainers.config import ModelConfig
 
-
-class KeyValues:
-    """Keys and values of the tokens read so far, in memory set aside at the start.
-
-    Keys lie (layer, B, H, D, room), values (layer, B, H, room, D): the way each is multiplied.
-    """
-
-    def __init__(self, config: ModelConfig, batch: int, room: int, device: torch.device) -> None:
-        size = config.width // config.heads
-        self.keys = torch.empty((config.layers, batch, config.heads, size, room), device=device)
-        self.values = torch.empty((config.layers, batch, config.heads, room, size), device=device)
-        self.length = 0
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """Store (B, H, T, D) keys and values behind those there, and let the queries look at all that `mask` allows."""
-        stop = self.length + k.shape[2]
-        keys, values = self.keys[layer, ..., :stop], self.values[layer, :, :, :stop]
-        keys[..., self.length :] = k.transpose(-1, -2)
-        values[:, :, self.length :] = v
-        scores = (q * q.shape[-1] ** -0.5) @ keys
-        if mask is not None:
-            scores = scores.masked_fill_(~mask, -torch.inf)
-        return torch.matmul(scores.softmax(-1), values)
-
-    def keep(self, rows: Tensor) -> None:
-        """Drop every batch row that is not in `rows`, a vector of indices."""
-        keys, values = self.keys, self.values
-        layers, _, heads, size, room = keys.shape
-        self.keys = keys.new_empty((layers, len(rows), heads, size, room))
-        self.values = values.new_empty((layers, len(rows), heads, room, size))
-        self.keys[..., : self.length] = keys[:, rows, :, :, : self.length]
-        self.values[:, :, :, : self.length] = values[:, rows, :, : self.length]
+Keep = Callable[[int, Tensor, Tensor], None]
+"""Is given a layer's number, and its keys and values (B, H, T, D)."""
 
 
 class Block(nn.Module):
@@ -62,15 +34,16 @@ class Block(nn.Module):
         self.feed_in = nn.Linear(width, 4 * width, bias=False)
         self.feed_out = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, x: Tensor, rotary: Tensor, mask: Tensor | None, cache: KeyValues | None, layer: int) -> Tensor:
-        """`x` (B, T, width) to the same shape; `rotary` (2, T, D). A `mask` (B, 1, T, keys) is for the cache alone."""
+    def forward(
+        self, x: Tensor, rotary: Tensor, mask: Tensor | None, keep: Callable[[Tensor, Tensor], None] | None
+    ) -> Tensor:
+        """`x` (B, T, width) to the same shape; `rotary` (2, T, D); `mask` (B, 1, T, T), the causal one if None."""
         B, T, width = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         (q, k), v = rotate(qkv[:2], rotary), qkv[2]
-        if cache is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            y = cache.attend(layer, q, k, v, mask)
+        if keep is not None:
+            keep(k, v)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x + self.attention_out(y.transpose(1, 2).reshape(B, T, width))
         fed: Tensor = x + self.feed_out(F.silu(self.feed_in(self.feed_norm(x))))
         return fed
@@ -92,20 +65,15 @@ class Transformer(nn.Module):
                 nn.init.normal_(parameter, std=0.05)
         self.register_buffer("rotary", angles(config), persistent=False)
 
-    def hidden(self, tokens: Tensor, *, mask: Tensor | None = None, cache: KeyValues | None = None) -> Tensor:
-        """Final hidden states (B, T, width) of `tokens` (B, T); each sees those before it.
+    def hidden(self, tokens: Tensor, *, start: int = 0, mask: Tensor | None = None, keep: Keep | None = None) -> Tensor:
+        """Final hidden states (B, T, width) of `tokens` (B, T), at positions from `start` on.
 
-        With a `cache` the tokens follow those in it, and join it; `mask` (B, 1, T, keys) is True where a query may
-        look, and None for everywhere.
+        Each sees those before it, or what `mask` (B, 1, T, T) has True. `keep` is given every layer's keys and values.
         """
-        start = cache.length if cache is not None else 0
-        stop = start + tokens.shape[1]
-        rotary = self.rotary[:, start:stop]
+        rotary = self.rotary[:, start : start + tokens.shape[1]]
         x = self.embedding(tokens)
         for layer, block in enumerate(self.blocks):
-            x = block(x, rotary, mask, cache, layer)
-        if cache is not None:
-            cache.length = stop
+            x = block(x, rotary, mask, partial(keep, layer) if keep is not None else None)
         normed: Tensor = self.norm(x)
         return normed
 

@@ -5,62 +5,74 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stepgym.agents.chat import ChatAgent
 from stepgym.agents.policy import Sampling
-from stepgym.agents.rollout import Episode, rollout_all
+from stepgym.agents.rollout import THREADS, Episode, rollout_all
 from stepgym.agents.running import run_to_end
-from stepgym.records import Task, Trajectory
+from stepgym.records import Message, Role, Task, Trajectory
+from stepgym.trainers.backbone import TokenPolicy
 from stepgym.trainers.config import TrainConfig
-from stepgym.trainers.lockstep import Lockstep
-from stepgym.trainers.policy import LocalPolicy
+from stepgym.trainers.lockstep import Lockstep, LockstepSolver
 from stepgym.trainers.recipe import Group
+from stepgym.trainers.stage import Stage
+
+if TYPE_CHECKING:
+    import gymnasium
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
-    """Where a run's episodes are played: the environment with its settings, and the policy."""
+    """Where a run's episodes are played: by one policy, in any stage."""
 
-    config: TrainConfig
-    policy: LocalPolicy
+    def __init__(self, config: TrainConfig, policy: TokenPolicy, solver: TokenPolicy) -> None:
+        """`solver` attempts what an environment wants to see solved."""
+        self.config, self.policy, self.solver = config, policy, solver
+        self._readers: dict[str, gymnasium.Env[str, str]] = {}
 
-    def play(self, tasks: Sequence[Task], copies: int, *, seed: str, temperature: float = 1.0) -> list[Group]:
+    def play(
+        self, tasks: Sequence[Task], copies: int, stage: Stage, *, seed: str, temperature: float = 1.0
+    ) -> list[Group]:
         """`copies` episodes of each task. The trajectories depend on `seed` and the policy's weights alone."""
         rng = random.Random(seed)
         episodes = [
             Episode(task=task, index=index, seed=rng.getrandbits(31)) for task in tasks for index in range(copies)
         ]
-        trajectories = run_to_end(self._play(episodes, temperature)) if episodes else []
+        trajectories: list[Trajectory] = []
+        for start in range(0, len(episodes), THREADS):
+            trajectories += run_to_end(self._play(episodes[start : start + THREADS], stage, temperature))
         return [
             Group(task, tuple(trajectories[start : start + copies]))
             for task, start in zip(tasks, range(0, len(episodes), copies), strict=True)
         ]
 
-    async def _play(self, episodes: Sequence[Episode], temperature: float) -> list[Trajectory]:
-        import gymnasium
+    def context(self, task: Task, stage: Stage) -> tuple[int, ...]:
+        """The tokens that the policy is given at the start of an episode of `task`."""
+        if stage.env not in self._readers:
+            self._readers[stage.env] = stage.make((task,))
+        observation, _ = self._readers[stage.env].reset(options={"task": task})
+        system = [Message(Role.SYSTEM, self.config.system)] if self.config.system else []
+        return self.policy.encode([*system, Message(Role.USER, observation)])
 
+    async def _play(self, episodes: Sequence[Episode], stage: Stage, temperature: float) -> list[Trajectory]:
         config = self.config
-        sampling = Sampling(temperature=temperature, max_tokens=config.max_tokens)
+        sampling = Sampling(temperature=temperature, max_tokens=config.max_tokens, stop=stage.stop, keep_stop=True)
         lockstep = Lockstep(self.policy, len(episodes))
+        solver = LockstepSolver(self.solver, Sampling(max_tokens=config.max_tokens), len(episodes))
+        more = {"solver": solver} if stage.takes("solver") else {}
         tasks = (episodes[0].task,)
 
         def make_env() -> gymnasium.Env[str, str]:
             # The task of each episode is given to reset; the environment's own tasks are never drawn from.
-            return gymnasium.make(
-                config.env,
-                tasks=tasks,
-                max_steps=config.max_steps,
-                instructions=config.instructions,
-                disable_env_checker=True,
-            )
+            return stage.make(tasks, **more)
 
         def make_agent() -> ChatAgent:
-            return ChatAgent(lockstep, sampling=sampling)
+            return ChatAgent(lockstep, sampling=sampling, system=config.system)
 
         played: dict[int, Trajectory] = {}
         async with aclosing(rollout_all(make_env, make_agent, episodes, concurrency=len(episodes))) as stream:
             async for finished in stream:
                 played[id(finished.episode)] = finished.trajectory
                 lockstep.leave()
+                solver.leave()
         return [played[id(episode)] for episode in episodes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from stepgym.agents.policy import Sampling
 from stepgym.errors import PolicyError
 from stepgym.records import Reply, Role
 from stepgym.trainers.checkpoint import load_checkpoint
+from stepgym.trainers.ending import Ending
 from stepgym.trainers.model import Transformer
 from stepgym.trainers.sampler import Completion, Request, sample
 from stepgym.trainers.tokenizer import CharTokenizer
@@ -47,13 +48,14 @@ class LocalPolicy(BatchingPolicy):
             for prompt, seed in zip(prompts, seeds, strict=True)
             if not isinstance(prompt, PolicyError)
         ]
+        ending = Ending.at(sampling.stop, self.tokenizer)
         sampled: list[Completion] = []
         for start in range(0, len(requests), self.max_batch):
             part = requests[start : start + self.max_batch]
-            sampled += sample(self.model, part, sampling, stopped=self._stopped(sampling.stop))
+            sampled += sample(self.model, part, sampling, ending=ending)
         completions = iter(sampled)
         return [
-            prompt if isinstance(prompt, PolicyError) else self._reply(prompt, next(completions), sampling.stop)
+            prompt if isinstance(prompt, PolicyError) else self._reply(prompt, next(completions), sampling)
             for prompt in prompts
         ]
 
@@ -80,22 +82,10 @@ class LocalPolicy(BatchingPolicy):
             )
         return prompt
 
-    def _stopped(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:
-        if not stop:
-            return None
-        longest = max(map(len, stop))
-
-        def stopped(reply: Sequence[int]) -> bool:
-            tail = self.tokenizer.decode(reply[-longest:])  # a token is at least one character
-            return any(text in tail for text in stop)
-
-        return stopped
-
-    def _reply(self, prompt: tuple[int, ...], completion: Completion, stop: Sequence[str]) -> Reply:
+    def _reply(self, prompt: tuple[int, ...], completion: Completion, sampling: Sampling) -> Reply:
         text = self.tokenizer.decode(completion.tokens)
-        cuts = [text.index(end) for end in stop if end in text]
         return Reply(
-            text=text[: min(cuts)] if cuts else text,
+            text=sampling.cut(text),
             prompt=prompt,
             tokens=completion.tokens,
             logprobs=completion.logprobs,

@@ -6,9 +6,11 @@ and returns samples; the engine (one process, or a cluster) decides where they a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from statistics import pstdev
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from stepgym.records import Task, Trajectory
 from stepgym.trainers.samples import Sample
@@ -31,6 +33,16 @@ class Group:
     def rewards(self) -> tuple[float, ...]:
         """One for each trajectory; NaN where it could not be graded."""
         return tuple(trajectory.reward for trajectory in self.trajectories)
+
+    @property
+    def graded(self) -> tuple[float, ...]:
+        """The rewards of those that could be graded."""
+        return tuple(reward for reward in self.rewards if not math.isnan(reward))
+
+    @property
+    def deviation(self) -> float:
+        """Population standard deviation of the graded rewards; 0 if fewer than two were graded."""
+        return pstdev(self.graded) if self.graded else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +70,37 @@ class Source(Protocol):
         """`count` training tasks, other ones at each call."""
 
     def play(self, tasks: Sequence[Task], copies: int) -> list[Group]:
-        """`copies` episodes of each task with the policy as it is, at temperature 1."""
+        """`copies` episodes of each task with the policy as it is, at temperature 1.
+
+        A task may have been given another prompt, such as one with a hint (`stepgym.tasks.helped`).
+        """
+
+    def context(self, task: Task) -> tuple[int, ...]:
+        """The tokens that the policy is given at the start of an episode of `task`."""
 
     def demonstrate(self, task: Task) -> Sample:
         """The task's expert steps as if the policy had written them in one reply."""
 
+    def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """log π of each of a sample's tokens in its `context`, under the policy as it is; 0 where it is not trained."""
+
+    def reference_logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """The same under the policy that the run started from."""
+
+    def values(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """What the critic expects at each of a sample's tokens, before it is chosen. For a `CriticRecipe` alone."""
+
 
 class Recipe(Protocol):
     """How to learn. All settings are read-only."""
+
+    @property
+    def env(self) -> str:
+        """The environment that its tasks are played in, if nothing else is asked for."""
+
+    @property
+    def evaluated_in(self) -> str:
+        """The environment that shows what was learned."""
 
     @property
     def learning_rate(self) -> float:
@@ -88,10 +123,28 @@ class Recipe(Protocol):
         """Most episodes that a step plays."""
 
     def check(self, task: Task) -> None:
-        """Raise `stepgym.errors.TaskError` if nothing can be learned from `task`."""
+        """Raise `stepgym.errors.TaskError` if nothing can be learned from `task`: the first such task of a run.
+
+        The error names the command that makes what is missing.
+        """
+
+    def instances(self, task: Task) -> Sequence[Task]:
+        """What is drawn from in place of `task`: itself, or parts of it."""
 
     def gather(self, source: Source) -> Material:
         """The samples of one step."""
 
     def loss(self, logprobs_N: Tensor, batch: TokenBatch) -> Loss:
         """The loss of one batch, given the trained tokens' log-probabilities under the model being trained."""
+
+
+@runtime_checkable
+class CriticRecipe(Protocol):
+    """A recipe that trains a critic besides the policy."""
+
+    @property
+    def critic_learning_rate(self) -> float:
+        """The critic's, after warm-up."""
+
+    def value_loss(self, values_N: Tensor, batch: TokenBatch) -> Loss:
+        """The critic's loss of one batch, given what it expects at the trained tokens."""

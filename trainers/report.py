@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from stepgym.evals.page import escaped
 from stepgym.records import Trajectory
 from stepgym.store import write_whole
 from stepgym.trainers.config import TrainConfig
-from stepgym.trainers.curve import draw_curve
+from stepgym.trainers.curve import draw_curve, draw_measures, measured
+from stepgym.trainers.idleness import why_idle
 from stepgym.trainers.making import settings_of
 from stepgym.trainers.metrics import StepRecord
 from stepgym.trainers.recipe import Recipe
-from stepgym.trainers.report_style import STYLE
+from stepgym.trainers.report_page import image, number, table, whole_page
 from stepgym.trainers.training_folder import TrainingFolder
 from stepgym.trajectories import read_trajectories
 
@@ -27,22 +27,30 @@ def write_report(folder: TrainingFolder, config: TrainConfig, recipe: Recipe, re
     curve = draw_curve(records, f"{config.recipe}: reward over {records[-1].step} steps")
     folder.curve.write_bytes(curve)
     body = [
-        f"<h1>{escaped(config.recipe)}</h1>",
         f'<p class="lead">{escaped(_summary(config, records))}</p>',
         _cards(records),
-        f'<img alt="Learning curve" src="data:image/png;base64,{base64.b64encode(curve).decode()}">',
+        image(curve, "Learning curve"),
+        *_measures(records),
         "<h2>Evaluations</h2>",
         _evaluations(records),
         "<h2>Attempts at held-out tasks, after the last step</h2>",
         *(_attempt(trajectory) for trajectory in _shown(folder)),
         "<h2>Settings</h2>",
-        _table(("setting", "value"), [*settings_of(recipe).items(), *settings_of(config).items()]),
+        table(("setting", "value"), [*settings_of(recipe).items(), *settings_of(config).items()]),
     ]
-    write_whole(
-        folder.report,
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escaped(config.recipe)} · stepgym</title><style>{STYLE}</style><main>{''.join(body)}</main></html>\n",
-    )
+    write_whole(folder.report, whole_page(config.recipe, body))
+
+
+def _measures(records: Sequence[StepRecord]) -> list[str]:
+    panels = draw_measures(records)
+    steady = [
+        f"{name.replace('_', ' ')} {number(next(iter(values.values())))}"
+        for name, values in measured(records).items()
+        if len(set(values.values())) == 1
+    ]
+    parts = [image(panels, "Measures by step")] if panels else []
+    parts += [f"<p>The same in every step: {escaped(', '.join(steady))}.</p>"] if steady else []
+    return ["<h2>What was measured in each step</h2>", *parts] if parts else []
 
 
 def _summary(config: TrainConfig, records: Sequence[StepRecord]) -> str:
@@ -50,7 +58,7 @@ def _summary(config: TrainConfig, records: Sequence[StepRecord]) -> str:
     skipped = sum(record.update.skipped for record in records if record.update is not None)
     text = f"{records[-1].step} steps on {', '.join(config.tasks)}; held out: {', '.join(config.held_out)}."
     if idle:
-        text += f" In {idle} steps there was nothing to learn from."
+        text += f" In {idle} steps there was nothing to learn from: {why_idle(records)}."
     if skipped:
         text += f" {skipped} updates were skipped because their gradient was not finite."
     return text
@@ -84,7 +92,7 @@ def _evaluations(records: Sequence[StepRecord]) -> str:
         for record in records
         if record.held_out is not None
     ]
-    return _table(
+    return table(
         (
             "step",
             "held out",
@@ -114,19 +122,3 @@ def _attempt(trajectory: Trajectory) -> str:
         f" · answer {escaped(trajectory.task.answer)} · {escaped(verdict)}</p>"
         f"<pre>{escaped(trajectory.task.prompt)}\n{escaped(shown)}</pre></div>"
     )
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bool = False) -> str:
-    top = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
-    lines = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    kind = ' class="numbers"' if numbers else ""
-    return f'<div class="wide"><table{kind}><tr>{top}</tr>{lines}</table></div>'
-
-
-def number(value: float) -> str:
-    """Three decimals, two significant digits where those would be zeros, none for a whole number; a dash for NaN."""
-    if math.isnan(value):
-        return "–"
-    if value == round(value):
-        return f"{value:.0f}"
-    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"

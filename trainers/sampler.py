@@ -7,18 +7,23 @@ many rows are multiplied at once. The same batch gives the same bits.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from stepgym.agents.policy import Sampling
-from stepgym.trainers.model import KeyValues, Transformer
-from stepgym.trainers.tokenizer import CharTokenizer
+from stepgym.trainers.decoding import Decoder
+from stepgym.trainers.ending import AT_END, Ending
+from stepgym.trainers.model import Transformer
 
-COMPACT_AT = 0.25
-"""Rows that have ended leave the batch when they are this share of it: leaving costs a copy of the cache."""
+CPU_ROWS = 64
+"""Most rows sampled at once on a CPU: enough to multiply well, few enough for keys and values to stay in its cache."""
+
+COMPACT_AT = 0.125
+"""Rows that have ended leave the batch when they are this share of it: leaving costs a few copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,107 +52,129 @@ def sample(
     requests: Sequence[Request],
     sampling: Sampling,
     *,
-    stopped: Callable[[Sequence[int]], bool] | None = None,
+    ending: Ending = AT_END,
 ) -> list[Completion]:
-    """One completion for each request, in order. `sampling.seed` and `sampling.stop` are not looked at.
-
-    `stopped` is asked after every token, with the reply so far, whether it ends there.
-    """
-    rows = _Rows(model, requests, sampling)
-    while rows.live.numel():
-        picked = rows.step()
-        ended = picked == CharTokenizer.end
-        if stopped is not None:
-            ended |= torch.tensor([stopped(reply) for reply in rows.replies()], device=ended.device)
-        rows.retire(ended)
-    return rows.completions()
+    """One completion for each request, in order. `sampling.seed` and `sampling.stop` are not looked at."""
+    # Prompts of one length beside one another need no padding, and equal ones are read once.
+    order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), requests[i].prompt))
+    at_once = CPU_ROWS if model.embedding.weight.device.type == "cpu" else max(1, len(requests))
+    completions: dict[int, Completion] = {}
+    for start in range(0, len(requests), at_once):
+        part = order[start : start + at_once]
+        rows = _Rows(model, [requests[i] for i in part], sampling, ending)
+        while rows.step():
+            pass
+        completions.update(zip(part, rows.completions(), strict=True))
+    return [completions[i] for i in range(len(requests))]
 
 
 class _Rows:
-    """The replies in the making: B rows in all, of which `live` (indices) are still in the cache."""
+    """The replies in the making: B rows in all, of which `live` (indices) are still in the decoder.
 
-    def __init__(self, model: Transformer, requests: Sequence[Request], sampling: Sampling) -> None:
+    What belongs to the live rows is written back (`_settle`) only when some of them leave: a step is few operations.
+    """
+
+    def __init__(self, model: Transformer, requests: Sequence[Request], sampling: Sampling, ending: Ending) -> None:
         device = model.embedding.weight.device
         B = len(requests)
-        lengths = [len(request.prompt) for request in requests]
-        self.model, self.sampling = model, sampling
-        limits = [min(sampling.max_tokens, model.config.context - length) for length in lengths]
-        self.limits = torch.tensor(limits, device=device)
-        steps, width = max(limits), max(lengths)
+        limits = [min(sampling.max_tokens, model.config.context - len(request.prompt)) for request in requests]
+        steps = max(limits)
+        self.sampling, self.ending = sampling, ending
+        self.decoder = Decoder(model, [request.prompt for request in requests], steps)
         self.uniforms = _uniforms(requests, steps).to(device) if sampling.temperature > 0 else None
+        self.goes_on = torch.ones(len(model.embedding.weight), dtype=torch.bool, device=device)
+        self.goes_on[list(ending.tokens)] = False
+        self.limits, self.some_limit = torch.tensor(limits, device=device), frozenset(limits)
         self.tokens = torch.zeros((steps, B), dtype=torch.long, device=device)
         self.logprobs = torch.zeros((steps, B), device=device)
         self.lengths = torch.zeros(B, dtype=torch.long, device=device)
-        self.finished = torch.zeros(B, dtype=torch.bool, device=device)
+        self.cut = torch.zeros(B, dtype=torch.bool, device=device)
         self.live = torch.arange(B, device=device)
-        self.done = torch.zeros(B, dtype=torch.bool, device=device)
+        self.going = torch.ones(B, dtype=torch.bool, device=device)
+        self.live_lengths = torch.zeros(B, dtype=torch.long, device=device)
         self.count = 0
-        self.cache = KeyValues(model.config, B, width + steps, device)
-        self.visible = _visible(lengths, width + steps).to(device) if min(lengths) < width else None
-        padded = [[CharTokenizer.end] * (width - len(request.prompt)) + list(request.prompt) for request in requests]
-        self._read(torch.tensor(padded, device=device))
+        self.unsettled: list[_Drawn] = []
 
-    def step(self) -> Tensor:
-        """Sample one token for every live row: their ids."""
-        logprobs = self.model.logits(self.hidden[:, -1]).log_softmax(-1)
-        uniforms = None if self.uniforms is None else self.uniforms[self.count, self.live]
-        picked = choose(logprobs, uniforms, self.sampling)
-        self.tokens[self.count, self.live] = picked
-        self.logprobs[self.count, self.live] = logprobs.gather(1, picked[:, None])[:, 0]
+    def step(self) -> bool:
+        """Sample one token for every live row; False if that ended the last of them."""
+        drawn = self._draw()
+        self.unsettled.append(drawn)
         self.count += 1
-        return picked
-
-    def retire(self, ended: Tensor) -> None:
-        """Mark the live rows that `ended` here or reached their limit, and read the next token of the others."""
-        over = (ended | (self.limits[self.live] <= self.count)) & ~self.done
-        self.lengths[self.live[over]] = self.count
-        self.finished[self.live[over]] = ended[over]
-        self.done |= over
-        if int(self.done.sum()) > COMPACT_AT * len(self.live):
-            stay = (~self.done).nonzero()[:, 0]
-            self.live, self.done = self.live[stay], self.done[stay]
-            self.cache.keep(stay)
-            self.visible = None if self.visible is None else self.visible[stay]
-        if self.live.numel():
-            self._read(self.tokens[self.count - 1, self.live][:, None])
-
-    def replies(self) -> list[list[int]]:
-        """What each live row has sampled so far."""
-        replies: list[list[int]] = self.tokens[: self.count, self.live].T.tolist()
-        return replies
+        self.live_lengths += self.going
+        self._end(drawn.tokens)
+        going, tokens = int(self.going.sum()), drawn.tokens
+        if not going:
+            self._settle()
+            return False
+        if len(self.live) - going > COMPACT_AT * len(self.live):
+            self._settle()
+            order = self.decoder.keep(self.going)
+            self.live, self.going, tokens = self.live[order], self.going[order], tokens[order]
+            self.live_lengths = self.live_lengths[order]
+            self.uniforms = None if self.uniforms is None else self.uniforms[:, order]
+        self.decoder.read(tokens)
+        return True
 
     def completions(self) -> list[Completion]:
         """All rows, cut where they ended."""
         rows = zip(
-            self.tokens.T.tolist(), self.logprobs.T.tolist(), self.lengths.tolist(), self.finished.tolist(), strict=True
+            self.tokens.T.tolist(), self.logprobs.T.tolist(), self.lengths.tolist(), self.cut.tolist(), strict=True
         )
         return [
-            Completion(tokens=tuple(tokens[:length]), logprobs=tuple(logprobs[:length]), finished=finished)
-            for tokens, logprobs, length, finished in rows
+            Completion(tokens=tuple(tokens[:length]), logprobs=tuple(logprobs[:length]), finished=not cut)
+            for tokens, logprobs, length, cut in rows
         ]
 
-    def _read(self, tokens: Tensor) -> None:
-        start, stop = self.cache.length, self.cache.length + tokens.shape[1]
-        mask = None if self.visible is None else self.visible[:, None, None, :stop]
-        if tokens.shape[1] > 1:
-            square = torch.ones((tokens.shape[1], stop), dtype=torch.bool, device=tokens.device)
-            causal = square.tril(start)
-            # A padding position looks at itself: it must look somewhere, or it would spread NaN.
-            mask = causal if mask is None else (mask & causal) | (causal & square.triu(start))
-        self.hidden = self.model.hidden(tokens, mask=mask, cache=self.cache)
+    def _draw(self) -> _Drawn:
+        logprobs = self.decoder.logits.log_softmax(-1)
+        uniforms = None if self.uniforms is None else self.uniforms[self.count]
+        tokens = choose(logprobs, uniforms, self.sampling)
+        return _Drawn(tokens, logprobs.gather(1, tokens[:, None])[:, 0])
+
+    def _end(self, tokens: Tensor) -> None:
+        """Find out which rows end with the `tokens` just sampled."""
+        self.going &= self.goes_on.index_select(0, tokens)
+        if self.ending.maybe:
+            asked = zip(tokens.tolist(), self.going.tolist(), strict=True)
+            doubtful = [row for row, (token, going) in enumerate(asked) if going and token in self.ending.maybe]
+            if doubtful:
+                self._settle()
+                replies = self.tokens[: self.count, self.live[doubtful]].T.tolist()
+                ended = [row for row, reply in zip(doubtful, replies, strict=True) if self.ending.reached(reply)]
+                self.going[ended] = False
+        if self.count in self.some_limit:
+            over = self.going & (self.limits[self.live] <= self.count)
+            self.cut[self.live[over]] = True
+            self.going &= ~over
+
+    def _settle(self) -> None:
+        since = slice(self.count - len(self.unsettled), self.count)
+        if self.unsettled:
+            self.tokens[since, self.live] = torch.stack([drawn.tokens for drawn in self.unsettled])
+            self.logprobs[since, self.live] = torch.stack([drawn.logprobs for drawn in self.unsettled])
+        self.lengths[self.live] = self.live_lengths
+        self.unsettled.clear()
+
+
+class _Drawn(NamedTuple):
+    """What one step sampled for the live rows, and its log-probability under the model."""
+
+    tokens: Tensor
+    logprobs: Tensor
 
 
 def choose(logprobs: Tensor, uniforms: Tensor | None, sampling: Sampling) -> Tensor:
     """Ids (B,) from `logprobs` (B, V): the distribution function inverted at `uniforms` (B,); greedy if None."""
     if uniforms is None:
         return logprobs.argmax(-1)
-    probabilities = (logprobs.double() / sampling.temperature).softmax(-1)
+    scaled = logprobs if sampling.temperature == 1 else logprobs / sampling.temperature
+    probabilities = scaled.softmax(-1)
     if sampling.top_p < 1:
         descending, order = probabilities.sort(descending=True, stable=True)
         outside = descending.cumsum(-1) - descending >= sampling.top_p
         probabilities = probabilities.scatter(-1, order, descending.masked_fill(outside, 0))
-    cumulative = probabilities.cumsum(-1)
-    targets = uniforms[:, None].double() * cumulative[:, -1:]
+    cumulative = probabilities.cumsum(-1, dtype=torch.double)  # in float, u near 1 times the sum could be the sum
+    targets = uniforms[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, targets, right=True)[:, 0]
 
 
@@ -155,9 +182,3 @@ def _uniforms(requests: Sequence[Request], steps: int) -> Tensor:
     """(steps, B) numbers in [0, 1): column b is a stream of request b's seed alone, the same however long it is."""
     generator = torch.Generator()
     return torch.stack([torch.rand(steps, generator=generator.manual_seed(r.seed)) for r in requests], dim=1)
-
-
-def _visible(lengths: Sequence[int], columns: int) -> Tensor:
-    """(B, columns), False on the padding left of each row's prompt."""
-    padding = max(lengths) - torch.tensor(lengths)
-    return torch.arange(columns) >= padding[:, None]

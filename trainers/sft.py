@@ -6,14 +6,17 @@ start of every recipe that learns from its own attempts: a policy that never suc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from stepgym.errors import ConfigError, TaskError
+from stepgym.errors import TaskError
 from stepgym.records import Task
 from stepgym.trainers import losses
 from stepgym.trainers.losses import Normalise
+from stepgym.trainers.ranges import check_range
 from stepgym.trainers.recipe import Loss, Material, Source
+from stepgym.trainers.samples import Term
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,20 +35,23 @@ class SFT:
     normalise: Normalise = Normalise.TOKEN
     """Mean over all tokens, or over sequences."""
 
-    epochs = 1
-    minibatches = 1
-    rollouts = 0
+    env: ClassVar[str] = "stepgym/Math-v0"
+    evaluated_in: ClassVar[str] = "stepgym/Math-v0"
+    epochs: ClassVar[int] = 1
+    minibatches: ClassVar[int] = 1
+    rollouts: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        if self.tasks < 1:
-            raise ConfigError(f"sft: tasks must be at least 1, not {self.tasks}")
+        check_range(self, "tasks", least=1)
+        check_range(self, "learning_rate", above=0)
 
     def check(self, task: Task) -> None:
         """Raise `TaskError` for a task without expert steps."""
-        if not task.steps:
-            raise TaskError(
-                f"task {task.id!r} has no expert steps to imitate; choose tasks that have, or another recipe"
-            )
+        check_demonstration(task)
+
+    def instances(self, task: Task) -> Sequence[Task]:
+        """The task itself."""
+        return (task,)
 
     def gather(self, source: Source) -> Material:
         """The demonstrations of a few tasks."""
@@ -53,4 +59,13 @@ class SFT:
 
     def loss(self, logprobs_N: Tensor, batch: TokenBatch) -> Loss:
         """The mean negative log-likelihood of a token."""
-        return Loss(losses.nll(logprobs_N, batch.weights))
+        return Loss(losses.nll(logprobs_N, batch.weights_of(Term.IMITATION)))
+
+
+def check_demonstration(task: Task) -> None:
+    """Raise `TaskError` for a task without expert steps, naming the command that makes them."""
+    if not task.steps:
+        raise TaskError(
+            f"task {task.id!r} has no expert steps to imitate; "
+            "make them with `stepgym annotate steps TASKS --out FILE`, or choose tasks that have them"
+        )

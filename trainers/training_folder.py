@@ -11,7 +11,7 @@ from stepgym.codec import encode
 from stepgym.errors import StoreError
 from stepgym.records import Trajectory
 from stepgym.store import write_whole
-from stepgym.trainers.checkpoint import FILE
+from stepgym.trainers.checkpoint import FILE, LINK
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.making import settings_of
 from stepgym.trainers.recipe import Recipe
@@ -28,14 +28,20 @@ class TrainingFolder:
         self.path = path
         self.config = path / "config.json"
         """What the run was told, defaults included."""
-        self.checkpoint = path / FILE
-        """The weights to use, and all that the run needs to go on."""
         self.metrics = path / "metrics.jsonl"
         """One `StepRecord` a step."""
         self.trajectories = path / "trajectories.jsonl"
         """The latest attempts at the held-out tasks."""
+        self.events = path / "tensorboard"
+        """The same as TensorBoard reads it."""
         self.curve = path / "curve.png"
         self.report = path / "report.html"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights to use, and all that the run needs to go on."""
+        linked = self.path / LINK
+        return linked if linked.exists() else self.path / FILE
 
     def claim(self, config: TrainConfig, recipe: Recipe) -> None:
         """Write down what this run is. Raises `StoreError` naming what differs if the folder belongs to another one."""
