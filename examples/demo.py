@@ -3,8 +3,9 @@
     make demo            or: python examples/demo.py
 
 A transformer with random weights learns column addition, written out digit by digit: first from worked solutions of
-short sums (supervised), then from its own attempts at longer ones that it mostly gets wrong (GRPO), with nothing but a
-verifier to tell right from wrong. Everything is kept in ``runs/demo``; run again, it goes on where it was stopped.
+short sums, and of longer ones with help in the prompt; then, from that one start, in four ways, longer sums without
+help, none of which it can solve: by the answer alone (GRPO), by likeness to an expert's steps (SRL), by hints (Guide)
+and by sub-questions (A2D). Everything is kept in ``runs/demo``; run again, it goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -25,7 +26,11 @@ from stepgym.evals.maths import MathEval, evaluate_math
 from stepgym.evals.report import format_report
 from stepgym.rewards import MathVerifier
 from stepgym.tasks import load
-from stepgym.trainers import TrainConfig, Training, train
+from stepgym.tasks.helped import with_hint, with_subquestions
+from stepgym.trainers.studies.material import Mix
+from stepgym.trainers.studies.report import format_report as format_findings
+from stepgym.trainers.studies.running import Finished, run_study
+from stepgym.trainers.studies.study import Arm, Start, Study, stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +39,6 @@ class Demo:
 
     out: Path = Path("runs/demo")
     """Where everything is kept."""
-    seed: int = 0
-    """Another seed, another run."""
     smoke: bool = False
     """A few steps of everything, to see that it works: nothing is learned."""
 
@@ -45,22 +48,35 @@ def main(demo: Demo) -> None:
     started = time.monotonic()
     step_a_problem()
     grade_answers()
-    warm = warm_start(demo)
-    before = evaluate(demo, "before", warm)
-    learned = reinforce(demo, warm)
-    after = evaluate(demo, "after", learned)
+    finished = methods(demo)
+    if finished.failures:
+        sys.exit(f"demo: {len(finished.failures)} runs failed; run it again to go on")
+    solved = {arm.name: value(finished, arm.name) for arm in STUDY.arms}
+    best = max(STUDY.arms, key=lambda arm: solved[arm.name])
+    evaluated = evaluate(demo, best.name, checkpoint(finished.folder, best))
     heading("Result")
-    print(f"Four-digit sums never seen before, solved: {before:.1%} before GRPO, {after:.1%} after it.")
+    print("Three-digit sums never seen before, solved: " + ", ".join(f"{n} {v:.0%}" for n, v in solved.items()))
+    print(f"The evaluation, on others of them, gives {best.name} {evaluated:.1%}.")
     print(f"Made in {time.monotonic() - started:.0f} s:\n")
-    evaluation = demo.out / "evaluation-after"
     for what, path in (
-        ("learning curve", learned.curve),
-        ("report, with attempts", learned.report),
-        ("checkpoint", learned.checkpoint),
-        ("evaluation, every attempt", evaluation / "trajectories.jsonl"),
-        ("evaluation, the numbers", evaluation / "report.json"),
+        ("the four curves", finished.folder / "study.png"),
+        ("report", finished.folder / "report.html"),
+        ("checkpoint", checkpoint(finished.folder, best)),
+        ("evaluation, every attempt", demo.out / "evaluation" / "trajectories.jsonl"),
+        ("evaluation, the numbers", demo.out / "evaluation" / "report.json"),
     ):
         print(f"  {what:26} {path}")
+
+
+def value(finished: Finished, arm: str) -> float:
+    """The share of held-out sums that the arm solves."""
+    (runs,) = [runs for runs in finished.report.arms if runs.name == arm]
+    return runs.measures["greedy"].mean
+
+
+def checkpoint(folder: Path, arm: Arm) -> Path:
+    """Where the arm left its model."""
+    return folder / "seed-0" / arm.name / f"1-{arm.stages[0].recipe}" / "checkpoint.pt"
 
 
 def heading(text: str) -> None:
@@ -109,71 +125,78 @@ def grade_answers() -> None:
         print(f"  {gold:16} {text:38} {score.status:11} {score.why}")
 
 
-def warm_start(demo: Demo) -> Training:
-    """Worked solutions of short sums, and of a few four-digit ones: enough for an occasional success."""
-    heading("3. Warm start: imitate worked solutions of short sums (SFT)")
-    source = f"addition?split=train&seed={demo.seed}"
-    print(f"  {load(source)[0].prompt} {' '.join(load(source)[0].steps)}\n")
-    training = train(
-        TrainConfig(
-            recipe="sft",
-            tasks=tuple(f"{source}&level={level}&count={count}" for level, count in WARM_TASKS),
-            held_out=("addition?level=4&count=100&split=test",),
-            steps=20 if demo.smoke else 800,
-            target=0.1,
-            settings=("tasks=8",) if demo.smoke else (),
-            warmup=50,
-            cooldown=20,
-            evaluate_every=20,
-            out=demo.out / "warm-start",
-            seed=demo.seed,
-        )
-    )
-    print(f"  {training.after.reward:.0%} of held-out four-digit sums solved after {training.steps} steps")
-    return training
+def methods(demo: Demo) -> Finished:
+    """Four ways to learn from one warm start, two at a time, and their four curves."""
+    heading("3. Three-digit sums, hopeless for reinforcement alone: GRPO, SRL, Guide and A2D from one warm start")
+    easy, hard = load("addition?level=2&count=1")[0], load("addition?level=3&count=1")[0]
+    print("  The warm start has imitated sums of one and two digits, and longer ones with help in the prompt:\n")
+    for task in (easy, with_hint(hard), with_subquestions(hard)):
+        print(f"    {task.prompt!r} → {''.join(task.steps)!r}")
+    print("\n  Alone it solves no three-digit sum, so that GRPO has nothing to reinforce.\n", flush=True)
+    study = replace(STUDY.smoke() if demo.smoke else STUDY, title="Three-digit sums, from a start that solves none")
+    finished = run_study(study, demo.out / "methods", seeds=1)
+    print("\n" + format_findings(finished.report, study.columns))
+    return finished
 
 
-WARM_TASKS = ((1, 64), (2, 1000), (3, 3000), (4, 600))
-"""Number of digits, and how many sums of that length have a worked solution."""
+RATE = ("group=8", "learning_rate=1e-3")
+STUDY = Study(
+    name="demo",
+    title="Three-digit sums",
+    hypothesis="Where no attempt succeeds, GRPO learns nothing; rewards for steps, hints and sub-questions help.",
+    starts=(
+        Start(
+            mix=Mix(plain=1500, guessed=200, hinted=1000, coarse=1000),
+            training=stage("sft", steps=600, warmup=50, cooldown=150, evaluate_every=100),
+        ),
+    ),
+    arms=(
+        Arm(
+            name="grpo",
+            about="GRPO on the final answer.",
+            stages=(stage("grpo", *RATE, "tasks=8", steps=40),),
+        ),
+        Arm(
+            name="srl",
+            about="SRL: each step rewarded by its likeness to the expert's.",
+            stages=(
+                stage(
+                    *("srl", *RATE, "tasks=32", "epochs=2", "last=true"),
+                    steps=150,
+                    stop=(";",),
+                    env_settings=("think=false", "instructions="),
+                ),
+            ),
+        ),
+        Arm(
+            name="guide",
+            about="Guide-GRPO: a hint where all attempts failed; learned without it.",
+            stages=(stage("guide-grpo", *RATE, "tasks=8", "pool=true", "mixed=false", "correction=none", steps=120),),
+        ),
+        Arm(
+            name="a2d",
+            about="A2D's reasoner: sub-questions where attempts fail; the successes imitated without them.",
+            stages=(stage("a2d-reasoner", *RATE, "tasks=8", "alpha=0.5", "diversity={prompt}", steps=120),),
+        ),
+    ),
+    claims=(),
+    columns=("greedy", "average", "pass@16", "kept"),
+)
+"""The settings are those at which the methods start on this problem; `stepgym study` looks at what decides that."""
 
 
-def reinforce(demo: Demo, warm: Training) -> Training:
-    """Attempts at four-digit sums, rewarded by the verifier: no solution is shown."""
-    heading("4. Reinforcement: attempt four-digit sums, and learn from the verdicts alone (GRPO)")
-    training = train(
-        TrainConfig(
-            recipe="grpo",
-            settings=("tasks=4", "group=4")
-            if demo.smoke
-            else ("tasks=32", "group=8", "epochs=2", "learning_rate=3e-4"),
-            tasks=(f"addition?level=4&count=3000&split=train&seed={demo.seed}",),
-            held_out=("addition?level=4&count=100&split=test",),
-            start=warm.checkpoint,
-            steps=3 if demo.smoke else 80,
-            target=0.95,
-            evaluate_every=5,
-            out=demo.out / "grpo",
-            seed=demo.seed,
-        )
-    )
-    print(f"  held-out four-digit sums solved: {training.before.reward:.1%} before, {training.after.reward:.1%} after")
-    if training.idle_steps:
-        print(f"  in {training.idle_steps} steps every group was all right or all wrong, which teaches nothing")
-    return training
-
-
-def evaluate(demo: Demo, when: str, training: Training) -> float:
+def evaluate(demo: Demo, what: str, checkpoint: Path) -> float:
     """The accuracy on held-out sums, with the evaluation that works for any policy and benchmark."""
-    heading(f"Evaluation {when} GRPO (the same as: stepgym eval math --policy local --model CHECKPOINT)")
+    heading(f"Evaluation of {what} (the same as: stepgym eval math --policy local --model CHECKPOINT)")
     report = evaluate_math(
         MathEval(
             policy="local",
-            model=str(training.checkpoint),
-            tasks=f"addition?level=4&count={20 if demo.smoke else 300}&split=test&seed=1",
+            model=str(checkpoint),
+            tasks=f"addition?level=3&count={20 if demo.smoke else 300}&split=test&seed=2",
             prompt="plain",
-            max_tokens=128,
+            max_tokens=64,
             concurrency=256,
-            out=demo.out / f"evaluation-{when}",
+            out=demo.out / "evaluation",
         )
     )
     print("\n".join(f"  {line}" for line in format_report(report).splitlines()))

@@ -143,7 +143,8 @@ LONG = replace(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The outcome of the long arm, run without a stop."""
     folder = tmp_path_factory.mktemp("long")
-    write_material(folder / "start.jsonl", LONG.starts[0].mix, LONG.problem)
+    for name in ("start.jsonl", "start-rehearsed.jsonl"):
+        write_material(folder / name, LONG.starts[0].mix, LONG.problem)
     return [run_job(job) for job in jobs_of(LONG, [0], folder)][-1]
 
 

@@ -14,10 +14,10 @@ from stepgym.trainers.studies.material import DECOMPOSE, Mix
 from stepgym.trainers.studies.results import Results
 from stepgym.trainers.studies.study import Arm, Claim, Sheet, Start, Study, stage
 
-STEPS, ASKING = 40, 30
+STEPS, ASKING = 100, 30
 """Of a reasoner, and of a decomposer."""
-SHARED = ("tasks=16", "group=8", "epochs=2", "learning_rate=3e-4")
-REASONER = (*SHARED, "alpha=0.2", "k1=0.5", "k2=0.5")
+SHARED = ("tasks=8", "group=8", "learning_rate=1e-3")
+REASONER = (*SHARED, "alpha=0.5", "k1=0.5", "k2=0.5")
 DECOMPOSER = ("tasks=8", "group=8", "learning_rate=3e-4")
 TRIES = 4
 ASKED = {"env_settings": (f"tries={TRIES}", f"template={DECOMPOSE}"), "max_tokens": 128, "evaluate_every": 10}

@@ -12,10 +12,10 @@ from stepgym.trainers.studies.material import Mix
 from stepgym.trainers.studies.results import Results, spread
 from stepgym.trainers.studies.study import Arm, Claim, Sheet, Start, Study, stage
 
-STEPS = 80
-SHARED = ("tasks=16", "group=8", "learning_rate=1e-3")
-STARTING = ("pool=true", "mixed=false", "shaping=constant", "gamma=0.1")
-"""The parts of Guide's rule with which it starts on this problem: see the study guide-rule."""
+STEPS = 100
+SHARED = ("tasks=8", "group=8", "learning_rate=1e-3")
+STARTING = ("pool=true", "mixed=false")
+"""The grouping with which Guide can start on this problem: see the study guide-rule."""
 CRITIC = "critic_learning_rate=1e-3"
 
 

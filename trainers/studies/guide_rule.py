@@ -1,7 +1,15 @@
 """Guide's open question: which part of its rule decides whether learning starts at all?
 
 The released rule lets the hinted group replace the failed one, keeps it only if it is mixed, and sets a shaped ratio
-against the hinted context. Grouping, ratio and warm start are crossed here, in short runs.
+against the hinted context. Grouping, ratio, filter and warm start are crossed here, in short runs.
+
+Why the grouping should decide: with p the accuracy of hinted attempts o, b the baseline and the ratio at 1, the
+expected gradient is
+
+    E[(r - b) ∇log π(o|q)] = p (1 - p) (E_success - E_failure)[∇log π(o|q)] + (p - b) E[∇log π(o|q)].
+
+Replaced, b = p, and only the contrast of successes with failures is left: what all hinted attempts share cancels.
+Pooled with as many failures, b = p/2, which adds imitation of hinted attempts with the weight p/2.
 """
 
 from __future__ import annotations
@@ -16,8 +24,8 @@ from stepgym.trainers.studies.material import Mix
 from stepgym.trainers.studies.results import Results
 from stepgym.trainers.studies.study import Arm, Claim, Finding, Sheet, Start, Study, stage
 
-STEPS = 28
-STARTED = 0.5
+STEPS = 80
+STARTED = 0.1
 """A run has started if it solves this share of the held-out problems."""
 GROUPINGS = {
     "replace": ("pool=false", "mixed=true"),
@@ -30,11 +38,10 @@ RATIOS = {
     "clip": ("correction=hinted", "shaping=clip"),
     "one": ("correction=none",),
 }
-FEW = ("quantile", "one")
 CROSSED = (
     *product(("sharp",), ("replace", "pool"), RATIOS),
-    *product(("sharp",), ("pool-mixed",), FEW),
-    *product(("soft",), ("replace", "pool"), FEW),
+    ("sharp", "pool-mixed", "one"),
+    *product(("soft",), ("replace", "pool"), ("one",)),
 )
 """Start, grouping and ratio of each arm: the first two crossed in full, the others where they may decide."""
 WARM = stage("sft", steps=500, warmup=50, cooldown=150, evaluate_every=100)
@@ -108,8 +115,10 @@ STUDY = Study(
     claims=(
         Claim("Where the hinted group replaces the failed one, no run starts.", none_start("replace")),
         Claim("Pooled, with the ratio set to 1, every run starts.", all_start("pool", "one")),
+        Claim("Pooled, with the ratio shaped by its quantile, every run starts.", all_start("pool", "quantile")),
         Claim("Pooled, with the ratio shaped by a constant, every run starts.", all_start("pool", "constant")),
         Claim("With the clipped ratio against the hinted context, no run starts.", none_start("clip")),
+        Claim("Pooled, without the hinted groups that always succeed, every run starts.", all_start("pool-mixed")),
         Claim("A warm start that knows the form does not help a replaced group.", none_start("soft", "replace")),
     ),
     columns=("greedy", "pass@16", "hinted", "kept"),

@@ -44,6 +44,11 @@ def material_file(folder: Path, start: str) -> Path:
     return folder / f"{start}.jsonl"
 
 
+def rehearsal_file(folder: Path, start: str) -> Path:
+    """The same without guessed solutions: what an arm is not to forget."""
+    return folder / f"{start}-rehearsed.jsonl"
+
+
 def helped_file(folder: Path) -> Path:
     """The hard problems with their sub-questions in the prompt."""
     return folder / "helped.jsonl"
@@ -79,7 +84,7 @@ def _arm_job(study: Study, arm: Arm, seed: int, place: Path, start: Job) -> Job:
             stage,
             tasks=(str(helped_file(place.parent)) if arm.helped else plain,),
             held_out=(problem.source(problem.hard, problem.curve, "test"),),
-            rehearse=(str(material_file(place.parent, arm.start)),) if stage.rehearsal else (),
+            rehearse=(str(rehearsal_file(place.parent, arm.start)),) if stage.rehearsal else (),
             start=before,
             out=folder / f"{number}-{stage.recipe}",
             seed=seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stepgym.codec import encode
@@ -14,7 +14,7 @@ from stepgym.store import JsonLines, write_whole
 from stepgym.trainers.studies.job import Job
 from stepgym.trainers.studies.material import write_helped, write_material
 from stepgym.trainers.studies.page import write_page
-from stepgym.trainers.studies.planning import helped_file, jobs_of, material_file
+from stepgym.trainers.studies.planning import helped_file, jobs_of, material_file, rehearsal_file
 from stepgym.trainers.studies.plot import draw
 from stepgym.trainers.studies.pool import Failure, Pool
 from stepgym.trainers.studies.report import Report, make_report
@@ -50,6 +50,7 @@ def run_study(study: Study, folder: Path, *, seeds: int = SEEDS, workers: int | 
             job.claim()
         for start in study.starts:
             write_material(material_file(folder, start.name), start.mix, study.problem)
+            write_material(rehearsal_file(folder, start.name), replace(start.mix, guessed=0), study.problem)
         if any(arm.helped for arm in study.arms):
             write_helped(helped_file(folder), study.problem)
         failures = Pool(workers or cores(), title=f"study {study.name}", events=events).run(jobs)

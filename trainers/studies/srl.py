@@ -1,7 +1,8 @@
 """SRL (arXiv 2510.25992): does the likeness of each step teach more than that of the whole, or the answer?
 
-The warm start solves easy problems alone and has seen no help, so that every group of RLVR is all wrong. All arms
-sample about as many tokens, but for SFT.
+The warm start solves easy problems, and hard ones with a hint; without, it knows the form of a solution and not its
+digits. So nearly every group of RLVR is all wrong, while steps differ in how nearly right they are. All arms sample
+about as many tokens, but for SFT.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from stepgym.trainers.studies.material import Mix
 from stepgym.trainers.studies.study import Arm, Claim, Start, Study, stage
 
 SFT_STEPS, SFT_RATE = 60, "learning_rate=1e-3"
-SRL_STEPS = 160
-FIRST, THEN = 120, 22
+SRL_STEPS = 150
+FIRST, THEN = 110, 20
 """Steps of SRL and then of RLVR: about as many sampled tokens as `SRL_STEPS` of SRL."""
 RLVR_STEPS = 40
-SHARED = ("learning_rate=1e-3", "group=8")
+SHARED = ("learning_rate=1e-3", "epochs=2", "group=8")
 STEPWISE = (*SHARED, "tasks=32", "last=true")
 WHOLE = (*SHARED, "tasks=16")
 STEP_ENV = {"env_settings": ("think=false", "instructions=")}
@@ -26,7 +27,12 @@ STUDY = Study(
     title="SRL: rewards for steps where no answer is ever right",
     hypothesis="Multi-step similarity teaches more than holistic similarity, and that more than final-answer RLVR, on "
     "problems where RLVR's groups are all wrong; dynamic sampling helps; SRL followed by RLVR is best.",
-    starts=(Start(mix=Mix(plain=2000), training=stage("sft", steps=500, warmup=50, cooldown=150, evaluate_every=100)),),
+    starts=(
+        Start(
+            mix=Mix(plain=1500, guessed=200, hinted=1500),
+            training=stage("sft", steps=600, warmup=50, cooldown=150, evaluate_every=100),
+        ),
+    ),
     arms=(
         Arm(
             name="rlvr",

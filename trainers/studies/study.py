@@ -170,5 +170,5 @@ def small(training: TrainConfig) -> TrainConfig:
 
 def stage(recipe: str, *settings: str, steps: int, **more: object) -> TrainConfig:
     """A stage of an arm: a recipe with its settings, and what else of `TrainConfig` differs from the default."""
-    usual: dict[str, object] = {"warmup": 5, "evaluate_every": 5, "max_tokens": 64}
+    usual: dict[str, object] = {"warmup": 5, "cooldown": 15, "evaluate_every": 5, "max_tokens": 64}
     return TrainConfig(recipe=recipe, settings=settings, steps=steps, **usual | more)  # type: ignore[arg-type]
