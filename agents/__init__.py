@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from stepgym.agents.giveaway import gives_away
     from stepgym.agents.gold import GoldPolicy
     from stepgym.agents.guide import Guide
-    from stepgym.agents.huggingface import TransformersPolicy
     from stepgym.agents.making import PolicyConfig, make_policy
     from stepgym.agents.next_step import NextStepAgent
     from stepgym.agents.policy import Agent, Policy, Sampling
@@ -40,7 +39,7 @@ POLICIES: Registry[Policy] = Registry(
         "local": "stepgym.trainers.policy:CheckpointPolicy",
         "openai": "stepgym.agents.endpoint:OpenAIPolicy",
         "scripted": "stepgym.agents.scripted:ScriptedPolicy",
-        "transformers": "stepgym.agents.huggingface:TransformersPolicy",
+        "transformers": "stepgym.trainers.transformers_policy:TransformersPolicy",
         "vllm": "stepgym.agents.vllm_engine:VLLMPolicy",
     },
 )
@@ -66,7 +65,6 @@ __getattr__ = exports(
         "Sampling": "stepgym.agents.policy",
         "ScriptedPolicy": "stepgym.agents.scripted",
         "StepRewriter": "stepgym.agents.rewriter",
-        "TransformersPolicy": "stepgym.agents.huggingface",
         "VLLMPolicy": "stepgym.agents.vllm_engine",
         "Writer": "stepgym.agents.writing",
         "annotate_task": "stepgym.agents.writing",
@@ -96,7 +94,6 @@ __all__ = [
     "Sampling",
     "ScriptedPolicy",
     "StepRewriter",
-    "TransformersPolicy",
     "VLLMPolicy",
     "Writer",
     "annotate_task",

@@ -74,6 +74,13 @@ def test_each_layer_imports_only_what_stands_before_it(file: Path) -> None:
         assert parts[0] not in LAYERS, f"{file.relative_to(ROOT)} imports {name}, which is not stepgym.{name}"
 
 
+def test_torch_is_imported_by_trainers_alone() -> None:
+    for file in sources():
+        if file.relative_to(ROOT).parts[0] != "trainers":
+            names = {name.split(".")[0] for name in imported(file, module_level_only=False)}
+            assert "torch" not in names, file
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_a_package_is_light(package: str) -> None:
     code = f"import sys, {package}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"

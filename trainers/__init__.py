@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stepgym.trainers.policy import CheckpointPolicy, LocalPolicy
     from stepgym.trainers.recipe import Group, Loss, Material, Recipe, Source
     from stepgym.trainers.samples import Sample, to_samples
+    from stepgym.trainers.transformers_policy import TransformersPolicy
 
 RECIPES: Registry[Recipe] = Registry(
     "recipe",
@@ -52,6 +53,7 @@ __getattr__ = exports(
         "Source": "stepgym.trainers.recipe",
         "TrainConfig": "stepgym.trainers.config",
         "Training": "stepgym.trainers.engine",
+        "TransformersPolicy": "stepgym.trainers.transformers_policy",
         "load_checkpoint": "stepgym.trainers.checkpoint",
         "save_checkpoint": "stepgym.trainers.checkpoint",
         "to_samples": "stepgym.trainers.samples",
@@ -75,6 +77,7 @@ __all__ = [
     "Source",
     "TrainConfig",
     "Training",
+    "TransformersPolicy",
     "load_checkpoint",
     "read_curriculum",
     "run_curriculum",

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from stepgym.agents.batching import Chat
-from stepgym.agents.huggingface import HuggingFacePolicy, Pretrained, end_tokens, load_pretrained
 from stepgym.agents.policy import Sampling
 from stepgym.errors import ConfigError, PolicyError, StoreError
 from stepgym.records import Reply
@@ -30,6 +29,7 @@ from stepgym.trainers.backbone import RunState, Saved
 from stepgym.trainers.checkpoint import LINK
 from stepgym.trainers.config import Precision, TrainConfig
 from stepgym.trainers.precision import casting
+from stepgym.trainers.transformers_policy import HuggingFacePolicy, Pretrained, end_tokens, load_pretrained
 
 STATE = "state.pt"
 FORMAT = "stepgym run state 1"

@@ -69,7 +69,7 @@ class HuggingFacePolicy(BatchingPolicy):
     ) -> list[Reply]:
         import torch
 
-        from stepgym.agents.row_sampler import RowSampler
+        from stepgym.trainers.row_sampler import RowSampler
 
         width = max(map(len, prompts))
         ids = torch.tensor([[self._pad] * (width - len(row)) + list(row) for row in prompts], device=self._model.device)
