@@ -93,12 +93,14 @@ async def rollout_all(
     episodes: Iterable[Episode],
     *,
     concurrency: int = 32,
+    release: Callable[[], None] | None = None,
 ) -> AsyncGenerator[Finished, None]:
     """Play many episodes, at most `concurrency` at a time, and yield each as soon as it is finished.
 
     Environments are reused, one episode at a time each, and closed at the end; one whose episode broke is replaced.
     `episodes` is read as places become free, so it may be endless. When the iteration ends early (an exception,
     cancellation, ``aclose()``), running episodes are cancelled and every environment is closed before it returns.
+    Environments that wait for one another would wait for ever then: `release` is called to let them go.
     Raises `ConfigError` for a concurrency below 1.
     """
     if concurrency < 1:
@@ -132,6 +134,8 @@ async def rollout_all(
     finally:
         for task in running:
             task.cancel()
+        if running and release is not None:
+            release()
         await asyncio.gather(*running, return_exceptions=True)
         for env in free:
             env.close()

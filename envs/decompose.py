@@ -55,6 +55,8 @@ class DecomposeEnv(TextEnv):
         super().__init__(tasks, reward=reward, max_steps=1, max_characters=max_characters)
         if tries < 1:
             raise ConfigError(f"tries must be at least 1, got {tries}")
+        if solver is not None and not callable(solver):
+            raise ConfigError(f"solver must be a Solver, got {type(solver).__name__}")
         if k is not None and not 1 <= k <= tries:
             raise ConfigError(f"k must lie between 1 and tries = {tries}, got {k}")
         self.solver: Solver = CalculatorSolver() if solver is None else solver

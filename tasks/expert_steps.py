@@ -70,7 +70,8 @@ def is_whole(task: Task) -> bool:
 def check_steps(task: Task, *, last: bool = False, titled: bool = False) -> int:
     """How many instances `task` gives: one fewer than its steps, or with `last` as many.
 
-    Raises `TaskError` if that is none, if its observations are not one a step, or with `titled` if a step has no title.
+    Raises `TaskError` if that is none, if a step is empty, if its observations are not one a step, or with `titled` if
+    a step has no title.
     """
     count = len(task.steps) - (not last)
     if not task.steps:
@@ -80,6 +81,8 @@ def check_steps(task: Task, *, last: bool = False, titled: bool = False) -> int:
             f"task {task.id!r} has one expert step, and the last step is no target; "
             f"ask for the last one too (last=True), or for finer steps: {REMEDY}"
         )
+    if k := next((k for k, step in enumerate(task.steps, start=1) if not step.strip()), 0):
+        raise TaskError(f"task {task.id!r}: its expert step {k} is empty; leave it out of the steps")
     if OBSERVATIONS in task.meta:
         _observations(task)
     untitled = (k for k, step in enumerate(task.steps[:count], start=1) if titled and not split_title(step).title)

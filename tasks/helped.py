@@ -75,7 +75,8 @@ def check_help(tasks: Iterable[Task], kind: Help | str) -> None:
     """Raise `TaskError` for the first task without help of that kind, naming the command that writes it."""
     kind = help_kind(kind)
     for task in tasks:
-        if not (task.hint.strip() if kind is Help.HINT else task.subquestions):
+        shown = (task.hint,) if kind is Help.HINT else task.subquestions
+        if not any(map(str.strip, shown)):
             missing = "hint" if kind is Help.HINT else "sub-questions"
             raise TaskError(f"task {task.id!r} has no {missing}; make them with: {COMMANDS[kind]}")
 

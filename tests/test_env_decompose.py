@@ -170,6 +170,7 @@ def test_a_solution_that_cannot_be_judged_counts_only_where_it_could_have_decide
     ("settings", "message"),
     [
         ({"tries": 0}, "tries must be at least 1, got 0"),
+        ({"solver": "calculator"}, "solver must be a Solver, got str"),
         ({"k": 0}, "k must lie between 1 and tries = 4, got 0"),
         ({"k": 5}, "k must lie between 1 and tries = 4, got 5"),
         ({"template": "Break it up."}, "lacks the placeholder {prompt}"),

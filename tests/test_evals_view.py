@@ -94,7 +94,7 @@ def test_the_page_stands_alone_and_is_safe(tmp_path: Path) -> None:
     assert HOSTILE.replace("\ud800", "?") in tags.text
     assert not any({"src", "href"} & attributes.keys() for _, attributes in tags.tags)
     assert not any(name.startswith("on") for _, attributes in tags.tags for name in attributes)
-    assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")
+    assert "://" not in text
     policy = next(
         attributes["content"] for tag, attributes in tags.tags if tag == "meta" and "http-equiv" in attributes
     )

@@ -123,6 +123,16 @@ def test_a_setting_out_of_range_is_refused_on_the_command_line(tmp_path: Path) -
     assert line == "stepgym: k2 of a group must be at least one attempt, and 0.05 of 8 is not"
 
 
+def test_help_too_long_to_read_is_ungraded_and_said(tmp_path: Path) -> None:
+    tasks = [replace(FULL, id="wordy", hint="7" * 300)]
+    sizes = ("--model.width", "16", "--model.layers", "1", "--model.heads", "2", "--max-tokens", "4")
+    done = train(tmp_path, tasks, "guide-grpo", "--settings", "tasks=1", "group=2", *sizes)
+    assert done.returncode == 0, done.stderr
+    why = "2 attempts could not be graded; the first: PolicyError: the prompt has 312 tokens"
+    assert why in done.stdout
+    assert why in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_run_that_learned_nothing_says_so(tmp_path: Path) -> None:
     """A model with random weights solves nothing, with a hint or without."""
     tasks = [replace(FULL, id=str(i)) for i in range(2)]

@@ -229,6 +229,31 @@ def test_a_bug_in_one_episode_stops_all() -> None:
     assert CountingEnv.open == 0
 
 
+def test_environments_that_wait_for_one_another_are_released_when_one_breaks() -> None:
+    free = threading.Event()
+
+    class Waiting(CountingEnv):
+        def advance(self, action: str) -> Outcome:
+            if action == "bug":
+                raise ZeroDivisionError
+            assert free.wait(timeout=10)
+            return super().advance(action)
+
+    said = iter(["x", "x", "bug"])
+    policy = ScriptedPolicy.by_function(lambda messages: next(said))
+
+    async def run() -> None:
+        episodes = [to_episode(TASKS[0]) for _ in range(3)]
+        agent = lambda: ChatAgent(policy)  # noqa: E731
+        async for _ in rollout_all(Waiting, agent, episodes, concurrency=3, release=free.set):
+            pass
+
+    started = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run())
+    assert time.monotonic() - started < 5
+
+
 def test_the_gold_policy_solves_everything_at_once_and_step_by_step() -> None:
     async def run(stepwise: bool) -> list[Any]:
         make_env = lambda: MathEnv(TASKS, reward=exact)  # noqa: E731

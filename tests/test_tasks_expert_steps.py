@@ -97,6 +97,11 @@ def test_a_run_shows_the_issue_and_the_last_two_rounds() -> None:
             {},
             "'bare' has no expert steps; `stepgym annotate steps TASKS --out FILE`",
         ),
+        (
+            Task(id="gap", prompt="?", steps=("a", " ", "b")),
+            {},
+            "'gap': its expert step 2 is empty",
+        ),
         (Task(id="one", prompt="?", steps=("a",)), {}, r"task 'one' has one expert step.*last=True.*annotate steps"),
         (Task(id="no", prompt="?", steps=("a", "b")), {"titled": True}, "task 'no': its expert step 1 has no title"),
         (replace(RUN, meta={"observations": ["a"]}), {}, "meta.observations must be a list of 4 texts"),

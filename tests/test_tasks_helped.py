@@ -81,7 +81,7 @@ def test_a_template_without_its_placeholder_is_refused(fill: Callable[[], Task],
     ],
 )
 def test_the_first_task_without_help_is_named_with_the_command_that_makes_it(kind: str, command: str) -> None:
-    bare = [Task(id=name, prompt="p", hint=" \n") for name in ("bare", "bare too")]
+    bare = [Task(id=name, prompt="p", hint=" \n", subquestions=("", " ")) for name in ("bare", "bare too")]
     with pytest.raises(TaskError) as caught:
         check_help([TASK, *bare], kind)
     assert str(caught.value) == f"task {command}"

@@ -91,7 +91,7 @@ def test_reward_rises(tmp_path: Path) -> None:
     assert learned.after.reward > learned.before.reward == warm.after.reward
     page = learned.report.read_text()
     assert "data:image/png;base64," in page
-    assert "http" not in page
+    assert "://" not in page
     assert learned.curve.read_bytes().startswith(b"\x89PNG")
 
 
@@ -269,14 +269,17 @@ def test_the_plan_counts_right(sums: str, tmp_path: Path) -> None:
     assert plan.critic_bytes == plan.frozen_bytes == 0
 
 
-def test_the_plan_counts_every_model(sums: str, tmp_path: Path) -> None:
+def test_the_plan_counts_every_model(sums: str, started: Path, tmp_path: Path) -> None:
     settings = config("grpo", sums, tmp_path, steps=1, max_batch=10_000)
     plain, critic = (make_plan(settings, make_recipe(name), SMALL) for name in ("grpo", "ppo"))
     assert critic.critic_bytes == plain.weights_bytes == critic.weights_bytes
     reference = make_plan(settings, make_recipe("grpo", ("kl=0.1",)), SMALL)
     assert reference.frozen_bytes == 4 * plain.parameters
-    solved = make_plan(replace(settings, solver=tmp_path), make_recipe("a2d-decomposer", ("kl=0.1",)), SMALL)
-    assert solved.frozen_bytes == 2 * 4 * plain.parameters
+    larger = ModelConfig(width=64, layers=3, heads=4)
+    solved = make_plan(replace(settings, solver=started), make_recipe("a2d-decomposer", ("kl=0.1",)), larger)
+    assert solved.frozen_bytes == 4 * (solved.parameters + plain.parameters)
+    shown = make_plan(replace(settings, evaluated_in="stepgym/Decompose-v0"), make_recipe("grpo"), SMALL)
+    assert shown.frozen_bytes == 4 * plain.parameters
     assert make_plan(settings, make_recipe("a2d-decomposer"), SMALL).frozen_bytes == 4 * plain.parameters
     halved = make_plan(replace(settings, precision="bfloat16"), GRPO(), SMALL)
     assert halved.weights_bytes == plain.weights_bytes + 2 * plain.parameters
@@ -303,6 +306,12 @@ def test_settings_go_both_ways() -> None:
     assert make_recipe("grpo", [f"{name}={value}" for name, value in settings_of(recipe).items()]) == recipe
 
 
+@pytest.mark.parametrize("name", ["weight_decay", "rehearsal", "max_gradient", "target"])
+def test_numbers_must_be_finite(name: str) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        TrainConfig(recipe="grpo", **{name: math.nan})
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [
@@ -315,6 +324,14 @@ def test_settings_go_both_ways() -> None:
         ({"settings": ("group=1",)}, ConfigError, "at least 2"),
         ({"held_out": ("additoin",)}, StepgymError, "did you mean 'addition'"),
         ({"start": Path("nowhere")}, StoreError, "no checkpoint at"),
+        ({"env_settings": ("walk=true",)}, ConfigError, "stepgym/Math-v0 has no setting 'walk'"),
+        ({"recipe": "holistic", "env_settings": ("think=no",)}, ConfigError, "think must be bool, not 'no'"),
+        ({"recipe": "a2d-decomposer", "env_settings": ("tries=four",)}, ConfigError, "tries must be int, not 'four'"),
+        ({"env_settings": ("reward=maths",)}, UnknownNameError, "did you mean 'math'"),
+        ({"recipe": "a2d-decomposer", "env_settings": ("tries=2", "k=3")}, ConfigError, "k must lie between 1 and"),
+        ({"recipe": "a2d-decomposer", "instructions": "Think."}, ConfigError, "instructions means nothing in"),
+        ({"solver": Path("nowhere")}, ConfigError, "solver means nothing in stepgym/Math-v0"),
+        ({"recipe": "a2d-decomposer", "solver": Path("nowhere")}, StoreError, "no checkpoint at"),
         ({"device": "cuda:99"}, ConfigError, "device 'cuda:99' cannot be used"),
     ],
 )

@@ -79,6 +79,25 @@ def test_what_a_solver_cannot_read_is_an_error_of_that_question_alone() -> None:
     assert isinstance(said["1+1="], list)
 
 
+def test_a_closed_solver_lets_everyone_go() -> None:
+    solver = LockstepSolver(Watched(), Sampling(max_tokens=4), 2)
+    said: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            solver(Task(id="t", prompt="1+1="), 1)
+        except RewardError as error:
+            said.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)  # the other episode never asks, nor leaves
+    thread.start()
+    time.sleep(0.02)
+    solver.close()
+    thread.join(timeout=10)
+    ask()
+    assert len(said) == 2
+
+
 @pytest.mark.parametrize("order", [PROBLEMS, PROBLEMS[::-1]])
 def test_a_policy_is_asked_in_one_batch_whatever_the_order(order: Sequence[str]) -> None:
     policy = Watched()

@@ -16,7 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stepgym.codec import encode
-from stepgym.errors import ConfigError, TaskError
+from stepgym.errors import ConfigError, StoreError, TaskError
 from stepgym.records import Task
 from stepgym.trainers import ModelConfig, TrainConfig, Training, train
 from stepgym.trainers.commands import CurriculumConfig, curriculum
@@ -141,6 +141,8 @@ def test_a_curriculum_goes_on_where_it_was_killed(
 ) -> None:
     file = write(tmp_path / "curriculum.toml", tasks, started)
     whole = run_curriculum(read_curriculum(file, tmp_path / "whole"), tmp_path / "whole")
+    with pytest.raises(StoreError, match="is the folder of a training run"):  # its report would be overwritten
+        run_curriculum(read_curriculum(file, whole[0].folder), whole[0].folder)
     assert [run.folder.name for run in whole] == ["1-srl", "2-grpo"]
     assert whole[1].before == whole[0].after
     page = (tmp_path / "whole" / "report.html").read_text()

@@ -101,6 +101,7 @@ def idle(**measures: float) -> StepRecord:
         ([idle(groups=4, ungraded=32, reward=math.nan)], "none of 32 attempts could be graded"),
         ([idle(groups=4, reward=0.0), idle(groups=4, reward=0.0)], "in all of 8 groups .* equal.* (mean reward 0)"),
         ([idle(groups=4, reward=0.0), idle(groups=4, reward=1.0, ungraded=2)], "0 to 1.*2 attempts could not be"),
+        ([idle(groups=4, reward=0.0, guided_ungraded=8.0)], "mean reward 0.*8 attempts could not be"),
     ],
 )
 def test_idle_steps_are_explained(records: list[StepRecord], why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,10 @@ def show_training(training: Training) -> None:
     print(
         f"held-out reward {training.before.reward:.3f} before, {training.after.reward:.3f} after {training.steps} steps"
     )
+    if missing := training.after.ungraded:
+        print(f"{missing} of {missing + training.after.graded} held-out attempts could not be graded, and do not count")
+    if training.ungraded:
+        print(training.ungraded)
     if training.idle_steps:
         idle = f"in {training.idle_steps} of {training.steps} steps"
         print(f"{idle} there was nothing to learn from: {training.why_idle}")
@@ -97,7 +102,7 @@ def show_plan(config: TrainConfig, sizes: Sizes | None = None) -> None:
     kept += [f"{_size(plan.frozen_bytes)} frozen models"] if plan.frozen_bytes else []
     kept.append(f"{_size(plan.cache_bytes)} to sample or {_size(plan.activation_bytes)} to learn")
     print(f"{config.recipe} on the {config.engine} engine, in {config.folder}")
-    print(f"  settings     {' '.join(f'{name}={value}' for name, value in settings_of(recipe).items())}")
+    print(f"  settings     {' '.join(f'{name}={_line(value)}' for name, value in settings_of(recipe).items())}")
     print(
         f"  model        {plan.parameters:,} parameters"
         + (f", from {config.start}" if config.start else ", random weights")
@@ -107,6 +112,10 @@ def show_plan(config: TrainConfig, sizes: Sizes | None = None) -> None:
     print(f"  rollouts     at most {plan.rollouts:,} to learn from, {plan.evaluation_rollouts:,} to evaluate")
     print(f"  tokens       at most {plan.sampled_tokens:,} sampled")
     print(f"  memory       about {_size(plan.memory_bytes)}, besides Python's and torch's own: {', '.join(kept)}")
+
+
+def _line(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if any(map(str.isspace, text)) else text
 
 
 def _size(count: int) -> str:

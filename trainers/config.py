@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -79,7 +80,7 @@ class TrainConfig:
     solver: Path | None = None
     """Checkpoint of the frozen solver in stepgym/Decompose-v0; the one the run starts from by default."""
     rehearse: tuple[str, ...] = ()
-    """Task sets whose expert steps are imitated besides, in every step, so that they are not forgotten."""
+    """Task sets whose expert steps are imitated besides, in every step that learns, so that they are not forgotten."""
     rehearsal: float = 0.3
     """Weight of that imitation in the loss."""
     rehearsed: int = 24
@@ -128,7 +129,11 @@ class TrainConfig:
         for name in ("tasks", "held_out"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; name a task set, a family or a file")
-        if min(self.warmup, self.cooldown, self.weight_decay, self.rehearsal) < 0 or self.max_gradient <= 0:
+        least = min(self.warmup, self.cooldown, self.weight_decay, self.rehearsal)
+        finite = map(math.isfinite, (self.weight_decay, self.rehearsal, self.max_gradient, self.target or 0.0))
+        if not all(finite):
+            raise ConfigError("weight_decay, rehearsal, max_gradient and target must be finite numbers")
+        if least < 0 or self.max_gradient <= 0:
             raise ConfigError(
                 "warmup, cooldown, weight_decay, rehearsal must not be negative, and max_gradient must be positive"
             )

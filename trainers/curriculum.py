@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.codec import decode
-from stepgym.errors import ConfigError
+from stepgym.errors import ConfigError, StoreError
 from stepgym.store import write_whole
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.curve import Stretch, draw_curve
@@ -41,6 +41,7 @@ from stepgym.trainers.metrics import StepRecord, read_metrics
 from stepgym.trainers.planning import make_plan
 from stepgym.trainers.report_page import image, number, table, whole_page
 from stepgym.trainers.sizes import sizes_of
+from stepgym.trainers.training_folder import TrainingFolder
 
 REPORT = "report.html"
 
@@ -82,6 +83,8 @@ def run_curriculum(stages: Sequence[TrainConfig], out: Path) -> list[Training]:
 
     Raises what `stepgym.trainers.engine.train` does. What is learned in a finished stage is not learned again.
     """
+    if TrainingFolder(out).config.exists():
+        raise StoreError(f"{out} is the folder of a training run; choose another folder with --out")
     for stage in stages:  # so that none is refused when those before it have been trained
         make_plan(stage, make_recipe(stage.recipe, stage.settings), sizes_of(stages[0]))
     done: list[Training] = []

@@ -29,6 +29,8 @@ class Training:
     """Steps in which there was nothing to learn from."""
     why_idle: str
     """What those have in common; empty if there were none."""
+    ungraded: str
+    """How many attempts to learn from could not be graded, and why the first; empty if all could."""
     before: HeldOut
     after: HeldOut
 

@@ -24,7 +24,7 @@ from stepgym.tasks import load
 from stepgym.trainers.backbone import Backbone, RunState, TokenPolicy
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.engine import Training
-from stepgym.trainers.idleness import why_idle
+from stepgym.trainers.idleness import say_ungraded, why_idle
 from stepgym.trainers.learner import Learner
 from stepgym.trainers.metrics import HeldOut, StepRecord, read_metrics
 from stepgym.trainers.playing import Table
@@ -33,7 +33,7 @@ from stepgym.trainers.report import write_report
 from stepgym.trainers.samples import Sample
 from stepgym.trainers.sft import check_demonstration
 from stepgym.trainers.source import StepSource
-from stepgym.trainers.stage import evaluation_stage, training_stage
+from stepgym.trainers.stage import check_stages, evaluation_stage, training_stage
 from stepgym.trainers.starting import first_backbone, load_backbone, saved_run
 from stepgym.trainers.stopping import Stopping
 from stepgym.trainers.tensorboard import event_log
@@ -54,6 +54,7 @@ class LocalEngine:
         self.rehearsal = load_all(config.rehearse)
         for task in self.rehearsal:
             check_demonstration(task)
+        check_stages(config, recipe, self.tasks, self.held_out)
         saved = saved_run(config)
         self.backbone, self.step = saved.backbone, saved.state.step
         self.last = config.steps
@@ -74,7 +75,7 @@ class LocalEngine:
     def _solver(self) -> TokenPolicy:
         """The frozen solver of environments that need one."""
         config = self.config
-        if not self.training.takes("solver"):
+        if not (self.training.takes("solver") or self.evaluation.takes("solver")):
             return self.policy
         frozen = self.first_backbone if config.solver is None else load_backbone(config.solver, config.device)
         return frozen.policy("solver", config)
@@ -123,6 +124,7 @@ class LocalEngine:
             step=self.step,
             measures=material.measures,
             update=update,
+            ungraded_why=source.ungraded_why,
             sampled_tokens=source.sampled_tokens,
             gather_seconds=gathered - started,
             learn_seconds=learned - gathered,
@@ -160,6 +162,7 @@ class LocalEngine:
             steps=self.step,
             idle_steps=sum(record.update is None for record in records if record.step > 0),
             why_idle=why_idle(records),
+            ungraded=say_ungraded(records),
             before=evaluations[0],
             after=evaluations[-1],
         )

@@ -94,6 +94,7 @@ class LockstepSolver:
     def __init__(self, policy: TokenPolicy, sampling: Sampling, episodes: int) -> None:
         self.policy, self.sampling = policy, sampling
         self._running = episodes
+        self._closed = False
         self._waiting: list[_Question] = []
         self._lock = threading.Lock()
 
@@ -101,6 +102,8 @@ class LockstepSolver:
         """The texts of `tries` attempts at ``task.prompt``. Raises `RewardError` if it cannot be attempted."""
         question = _Question(task.prompt, tries, Future())
         with self._lock:
+            if self._closed:
+                raise RewardError("the solver is closed")
             self._waiting.append(question)
             self._solve_if_complete()
         return question.texts.result()
@@ -113,6 +116,14 @@ class LockstepSolver:
         with self._lock:
             self._running -= 1
             self._solve_if_complete()
+
+    def close(self) -> None:
+        """The episodes are broken off: nobody is answered any more, neither those who wait nor those who come."""
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = self._waiting, []
+        for question in waiting:
+            question.texts.set_exception(RewardError("the solver is closed"))
 
     def _solve_if_complete(self) -> None:
         if not self._waiting or len(self._waiting) < self._running:

@@ -30,6 +30,8 @@ class StepRecord:
     """What the recipe said of the samples it gathered."""
     update: Update | None = None
     """None if there was nothing to learn from."""
+    ungraded_why: str = ""
+    """Why the first attempt could not be graded that could not."""
     sampled_tokens: int = 0
     """Tokens of all replies that were sampled to learn from."""
     gather_seconds: float = 0.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stepgym.tasks import load
 from stepgym.trainers.batches import LOGITS
 from stepgym.trainers.config import ModelConfig, TrainConfig
 from stepgym.trainers.recipe import CriticRecipe, Recipe
-from stepgym.trainers.sizes import Sizes, bundled_sizes
-from stepgym.trainers.stage import training_stage
+from stepgym.trainers.sizes import Sizes, bundled_sizes, sizes_of
+from stepgym.trainers.stage import check_stages, evaluation_stage, training_stage
 
 FLOAT, HALF = 4, 2
 """Bytes of a float32, and of a bfloat16."""
@@ -53,6 +53,8 @@ def make_plan(config: TrainConfig, recipe: Recipe, model: ModelConfig | Sizes) -
     for task in tasks:
         recipe.check(task)
     instances = [part for task in tasks for part in recipe.instances(task)]
+    check_stages(config, recipe, instances, held_out)
+    solver = solver_sizes(config, recipe)
     evaluations = 1 + config.steps // config.evaluate_every + (config.steps % config.evaluate_every > 0)
     rollouts, evaluated = config.steps * recipe.rollouts, evaluations * len(held_out)
     rows = min(config.max_batch, max(recipe.rollouts, len(held_out)))
@@ -70,7 +72,7 @@ def make_plan(config: TrainConfig, recipe: Recipe, model: ModelConfig | Sizes) -
         sampled_tokens=(rollouts + evaluated) * config.max_steps * config.max_tokens,
         weights_bytes=weights,
         critic_bytes=weights if isinstance(recipe, CriticRecipe) else 0,
-        frozen_bytes=FLOAT * sizes.parameters * frozen_models(config, recipe),
+        frozen_bytes=FLOAT * (sizes.parameters * keeps_first(config, recipe) + (solver.parameters if solver else 0)),
         cache_bytes=2 * FLOAT * rows * sizes.layers * sizes.cached_width * length,
         # In each block: two norms, q k v, attention, two additions, and the feed-forward layer before and after its
         # function; then logits and their logarithms.
@@ -79,8 +81,17 @@ def make_plan(config: TrainConfig, recipe: Recipe, model: ModelConfig | Sizes) -
     )
 
 
-def frozen_models(config: TrainConfig, recipe: Recipe) -> int:
-    """How many models a run holds besides those that it trains: the one it started from, and another as the solver."""
-    solves = training_stage(config, recipe).takes("solver")
-    first = getattr(recipe, "kl", 0.0) > 0 or (solves and config.solver is None)
-    return first + (solves and config.solver is not None)
+def keeps_first(config: TrainConfig, recipe: Recipe) -> bool:
+    """Whether a run holds the model that it started from besides the one that it trains."""
+    return getattr(recipe, "kl", 0.0) > 0 or (_solves(config, recipe) and config.solver is None)
+
+
+def solver_sizes(config: TrainConfig, recipe: Recipe) -> Sizes | None:
+    """Of the solver, if it is a model of its own. Raises as `sizes_of`."""
+    if config.solver is None or not _solves(config, recipe):
+        return None
+    return sizes_of(replace(config, start=config.solver))
+
+
+def _solves(config: TrainConfig, recipe: Recipe) -> bool:
+    return any(stage(config, recipe).takes("solver") for stage in (training_stage, evaluation_stage))

@@ -70,7 +70,9 @@ class Table:
             return ChatAgent(lockstep, sampling=sampling, system=config.system)
 
         played: dict[int, Trajectory] = {}
-        async with aclosing(rollout_all(make_env, make_agent, episodes, concurrency=len(episodes))) as stream:
+        async with aclosing(
+            rollout_all(make_env, make_agent, episodes, concurrency=len(episodes), release=solver.close)
+        ) as stream:
             async for finished in stream:
                 played[id(finished.episode)] = finished.trajectory
                 lockstep.leave()

@@ -10,7 +10,7 @@ from stepgym.records import Trajectory
 from stepgym.store import write_whole
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.curve import draw_curve, draw_measures, measured
-from stepgym.trainers.idleness import why_idle
+from stepgym.trainers.idleness import say_ungraded, why_idle
 from stepgym.trainers.making import settings_of
 from stepgym.trainers.metrics import StepRecord
 from stepgym.trainers.recipe import Recipe
@@ -59,6 +59,8 @@ def _summary(config: TrainConfig, records: Sequence[StepRecord]) -> str:
     text = f"{records[-1].step} steps on {', '.join(config.tasks)}; held out: {', '.join(config.held_out)}."
     if idle:
         text += f" In {idle} steps there was nothing to learn from: {why_idle(records)}."
+    if missing := say_ungraded(records):
+        text += f" {missing}."
     if skipped:
         text += f" {skipped} updates were skipped because their gradient was not finite."
     return text

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stepgym.errors import TaskError
-from stepgym.records import Message, Role, Task
+from stepgym.records import Message, Role, Task, Trajectory
 from stepgym.tasks.expert_steps import joined
 from stepgym.trainers.recipe import Group
 from stepgym.trainers.samples import Sample, Term, demonstration
@@ -44,6 +44,8 @@ class StepSource:
         self.plays = 0
         self.sampled_tokens = 0
         """Of all replies so far."""
+        self.ungraded_why = ""
+        """Why the first attempt could not be graded that could not."""
 
     def draw(self, count: int) -> list[Task]:
         """All tasks come up once before any comes up again."""
@@ -53,8 +55,9 @@ class StepSource:
         """Episodes with the model as it is."""
         self.plays += 1
         groups = self.engine.table.play(tasks, copies, self.engine.training, seed=f"{self.seed}/play/{self.plays}")
-        played = (trajectory for group in groups for trajectory in group.trajectories)
+        played = [trajectory for group in groups for trajectory in group.trajectories]
         self.sampled_tokens += sum(len(step.reply.tokens) for trajectory in played for step in trajectory.steps)
+        self.ungraded_why = self.ungraded_why or next(filter(None, map(why_ungraded, played)), "")
         return groups
 
     def context(self, task: Task) -> tuple[int, ...]:
@@ -94,3 +97,11 @@ class StepSource:
                 f"context of {backbone.context}; leave it out, or choose a model with a larger context"
             )
         return sample
+
+
+def why_ungraded(trajectory: Trajectory) -> str:
+    """Why it could not be graded; empty if it could."""
+    if trajectory.graded:
+        return ""
+    broken = (step.score for step in trajectory.steps if not step.score.graded)
+    return trajectory.error or next((score.why for score in broken if score.why), "no reason was given")

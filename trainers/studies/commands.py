@@ -33,6 +33,7 @@ class StudyConfig:
 
 def study(config: StudyConfig) -> None:
     """Test the claims of a paper in miniature: several arms and seeds, a verdict on each claim, a plot and a page."""
+    from stepgym.errors import ConfigError
     from stepgym.trainers.studies import STUDIES
     from stepgym.trainers.studies.planning import total
     from stepgym.trainers.studies.report import format_report
@@ -41,7 +42,9 @@ def study(config: StudyConfig) -> None:
     chosen = STUDIES.load(config.name)
     chosen, seeds = (chosen.smoke(), 1) if config.smoke else (chosen, config.seeds)
     folder = config.out or Path("runs") / f"study-{config.name}{'-smoke' if config.smoke else ''}"
-    workers = config.workers or cores()
+    workers = cores() if config.workers is None else config.workers
+    if min(seeds, workers) < 1:
+        raise ConfigError(f"seeds and workers must be at least 1, not {min(seeds, workers)}")
     expected = total(chosen, seeds, workers)
     print(f"{chosen.title}: about {expected / 60:.0f} min on {workers} cores, in {folder}", file=sys.stderr)
     try:

@@ -105,6 +105,7 @@ STUDY = Study(
         Claim("Guide-GRPO beats filtered GRPO.", higher("guide", "filtered")),
         Claim("The ratio against the hinted context beats training on the hinted prompt.", higher("guide", "on-hint")),
         Claim("The ratio against the hinted context beats no correction.", higher("guide", "no-correction")),
+        Claim("Pooled and without a correction, hinted attempts beat GRPO.", higher("no-correction", "grpo")),
         Claim("Guide-PPO beats PPO.", higher("guide-ppo", "ppo")),
         Claim("The released grouping is as good as pooling.", higher("released", "guide", margin=-0.02)),
     ),

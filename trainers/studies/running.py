@@ -42,8 +42,9 @@ def run_study(study: Study, folder: Path, *, seeds: int = SEEDS, workers: int | 
     that is being written, `ConfigError`, and `KeyboardInterrupt` once the runs in progress are saved. When runs began
     and ended stands in ``events.jsonl``, what each was told, came to and said in its own folder.
     """
-    if min(seeds, workers or 1) < 1:
-        raise ConfigError(f"seeds and workers must be at least 1, not {min(seeds, workers or 1)}")
+    at_a_time = cores() if workers is None else workers
+    if min(seeds, at_a_time) < 1:
+        raise ConfigError(f"seeds and workers must be at least 1, not {min(seeds, at_a_time)}")
     jobs = jobs_of(study, range(seeds), folder)
     with JsonLines(folder / "events.jsonl") as events:
         for job in jobs:
@@ -53,7 +54,7 @@ def run_study(study: Study, folder: Path, *, seeds: int = SEEDS, workers: int | 
             write_material(rehearsal_file(folder, start.name), replace(start.mix, guessed=0), study.problem)
         if any(arm.helped for arm in study.arms):
             write_helped(helped_file(folder), study.problem)
-        failures = Pool(workers or cores(), title=f"study {study.name}", events=events).run(jobs)
+        failures = Pool(at_a_time, title=f"study {study.name}", events=events).run(jobs)
         report = _write_reports(results_of(study, jobs), folder, failures)
     return Finished(folder=folder, report=report, failures=tuple(failures))
 
