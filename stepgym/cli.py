@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, str] = {
     "tasks list": "stepgym.tasks.commands:list_sets",
     "tasks show": "stepgym.tasks.commands:show",
     "tasks export": "stepgym.tasks.commands:export",
+    "tasks from-pypi": "stepgym.evals.swe_making_commands:from_pypi",
+    "tasks from-git": "stepgym.evals.swe_making_commands:from_git",
     "annotate hints": "stepgym.agents.commands:annotate_hints",
     "annotate subquestions": "stepgym.agents.commands:annotate_subquestions",
     "annotate steps": "stepgym.agents.commands:annotate_steps",
@@ -35,6 +37,8 @@ COMMANDS: Mapping[str, str] = {
     "curriculum": "stepgym.trainers.commands:curriculum",
     "study": "stepgym.trainers.studies.commands:study",
     "view": "stepgym.evals.commands:view",
+    "sandboxes ls": "stepgym.sandboxes.commands:list_all",
+    "sandboxes prune": "stepgym.sandboxes.commands:remove_leftovers",
     "doctor": "stepgym.doctor:main",
 }
 """Command words to ``module:function``; the first line of the function's docstring is its line in the help."""

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from stepgym.codec import encode
+from stepgym.errors import StepgymError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ def examine() -> Iterator[Finding]:
     yield Finding("machine", f"{os.cpu_count()} cores, {_memory()}, {_free_disk()} free here", fine=True)
     for package, purpose, remedy in _PACKAGES:
         yield _package(package, purpose, remedy)
+    yield _namespaces()
+    yield _containers()
     yield _task_data()
     yield _compiler()
 
@@ -67,6 +70,8 @@ _PACKAGES = (
     ("matplotlib", "learning curves", "pip install 'stepgym[train]'"),
     ("vllm", "vLLM's offline engine", "pip install 'stepgym[vllm]'"),
     ("math-verify", "Math-Verify as a grader", "pip install 'stepgym[graders]'"),
+    ("docker", "sandboxes in containers", "pip install 'stepgym[docker]'"),
+    ("ray", "sandboxes on other machines", "pip install 'stepgym[ray]'"),
 )
 
 
@@ -81,6 +86,37 @@ def _package(package: str, purpose: str, remedy: str) -> Finding:
         return Finding(package, f"{version(package)} for {purpose}", fine=True)
     except PackageNotFoundError:
         return Finding(package, f"not installed; needed for {purpose}", fine=False, remedy=remedy)
+
+
+def _namespaces() -> Finding:
+    """Starts a sandbox, since only that tells."""
+    from stepgym import sandboxes
+    from stepgym.sandboxes.tiers import remedy, tier
+
+    what = "sandbox namespace"
+    try:
+        with sandboxes.make("namespace") as sandbox:
+            able = ", ".join(sorted(sandbox.capabilities))
+            result = sandbox.exec("echo ready", timeout=30)
+    except StepgymError as error:
+        return Finding(what, str(error), fine=False, remedy=remedy())
+    if result.output != "ready\n":
+        return Finding(what, f"a command gave {result.output!r} ({result.why or result.exit_code})", fine=False)
+    missing = sorted(set(sandboxes.Capability) - sandbox.capabilities)
+    groups = "; run as root, or in a session that systemd delegates control groups to, for: " + ", ".join(missing)
+    return Finding(what, f"{tier()}: {able}{groups if missing else ''}", fine=True)
+
+
+def _containers() -> Finding:
+    from stepgym import sandboxes
+
+    what = "sandbox docker"
+    remedy = "install docker.io and start dockerd, or set DOCKER_HOST; Podman's socket will do"
+    try:
+        sandbox = sandboxes.make("docker")
+        return Finding(what, ", ".join(sorted(sandbox.capabilities)), fine=True)
+    except (StepgymError, ImportError) as error:
+        return Finding(what, str(error), fine=False, remedy=remedy)
 
 
 def _task_data() -> Finding:

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from stepgym.errors import SandboxError
+from stepgym.sandboxes import SANDBOXES, make
+from tests.docker_engine import docker_engine  # noqa: F401, a fixture
+from tests.ray_nodes import ray_cluster  # noqa: F401, a fixture
+
 MARK = "STEPGYM_TEST_RUN"
 BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -59,6 +64,23 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.generation_config.update(repetition_penalty=1.5, top_k=3, temperature=0.1, do_sample=True)
     model.save_pretrained(folder)
     return folder
+
+
+ENGINES = {"docker": "docker_engine", "ray": "ray_cluster"}
+"""Fixtures that sandboxes of a back end need."""
+
+
+@pytest.fixture(scope="module", params=SANDBOXES)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of every back end; the test is skipped, in its own words, where it cannot run here."""
+    name: str = request.param
+    if name in ENGINES:
+        request.getfixturevalue(ENGINES[name])
+    try:
+        with make(name):
+            return name
+    except SandboxError as error:
+        pytest.skip(f"{name}: {error}")
 
 
 @pytest.fixture(scope="session", autouse=True)

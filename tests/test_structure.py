@@ -28,6 +28,7 @@ HEAVY = (
     "sympy",
     "pydantic",
     "docker",
+    "ray",
     "datasets",
     "transformers",
     "numpy",
