@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-COMPILED := rewards/_matching.c trainers/_attention.c $(wildcard sandboxes/launcher/*.[ch])
+COMPILED := rewards/_matching.c trainers/_attention.c $(wildcard sandboxes/namespaces/launcher/*.[ch])
 PARTS := tasks envs rewards sandboxes agents trainers evals
 
 .PHONY: demo test test-vllm check types lint bench clean
@@ -39,7 +39,7 @@ bench: .venv/ready
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so trainers/*.so sandboxes/_launcher
+	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so trainers/*.so sandboxes/namespaces/_launcher
 
 .venv/ready: pyproject.toml setup.py constraints.txt $(COMPILED)
 	$(PYTHON) -m venv .venv

@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import LinkError
 
-LAUNCHER = "stepgym.sandboxes._launcher"
+LAUNCHER = "stepgym.sandboxes.namespaces._launcher"
 
 
 def module(name: str, source: str, flag: str) -> Extension:
@@ -58,8 +58,8 @@ setup(
         module("stepgym.trainers._attention", "trainers/_attention.c", "-O3"),
         Extension(
             LAUNCHER,
-            sources=sorted(str(path) for path in Path("sandboxes/launcher").glob("*.c")),
-            depends=["sandboxes/launcher/launcher.h"],
+            sources=sorted(str(path) for path in Path("sandboxes/namespaces/launcher").glob("*.c")),
+            depends=["sandboxes/namespaces/launcher/launcher.h"],
         ),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

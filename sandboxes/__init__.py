@@ -25,15 +25,15 @@ if TYPE_CHECKING:
         Spec,
         require,
     )
-    from stepgym.sandboxes.pool import SandboxPool
+    from stepgym.sandboxes.pooling.pool import SandboxPool
     from stepgym.sandboxes.workers import OverBudgetError, WorkerPool, shared_pool
 
 SANDBOXES: Registry[Sandbox] = Registry(
     "sandbox",
     {
-        "namespace": "stepgym.sandboxes.namespace:NamespaceSandbox",
-        "docker": "stepgym.sandboxes.containers:DockerSandbox",
-        "ray": "stepgym.sandboxes.remote:RaySandbox",
+        "namespace": "stepgym.sandboxes.namespaces.sandbox:NamespaceSandbox",
+        "docker": "stepgym.sandboxes.containers.sandbox:DockerSandbox",
+        "ray": "stepgym.sandboxes.cluster.sandbox:RaySandbox",
         "none": "stepgym.sandboxes.plain:PlainSandbox",
     },
 )
@@ -67,7 +67,7 @@ __getattr__ = exports(
         "Network": "stepgym.sandboxes.contract",
         "OverBudgetError": "stepgym.sandboxes.workers",
         "Sandbox": "stepgym.sandboxes.contract",
-        "SandboxPool": "stepgym.sandboxes.pool",
+        "SandboxPool": "stepgym.sandboxes.pooling.pool",
         "Spec": "stepgym.sandboxes.contract",
         "WorkerPool": "stepgym.sandboxes.workers",
         "require": "stepgym.sandboxes.contract",

@@ -109,7 +109,7 @@ class Spec:
                 raise ConfigError(f"a path inside a sandbox is absolute and without '..', not {path!r}")
         check_environment(self.env)
         if self.allow:
-            from stepgym.sandboxes.allowed import AllowList
+            from stepgym.sandboxes.proxying.allowed import AllowList
 
             AllowList.parse(self.allow)
         if self.workspace is not None and not self.workspace.is_dir():
@@ -182,8 +182,9 @@ class Sandbox(ABC):
 
         Each command begins in `cwd` (`Spec.workdir` by default) with the same environment, changed only by `env`; with
         `stateful` it runs in a session instead, which keeps its directory, variables and functions from one such
-        command to the next. A background process lives on after its command; its later output is thrown away. After a
-        time-out every process in the sandbox is dead, and the sandbox is as usable as before.
+        command to the next. A background process lives on after its command; what it writes between two commands is
+        thrown away, and what it writes during another is part of that one's output. After a time-out every process in
+        the sandbox is dead, and the sandbox is as usable as before.
 
         Raises `SandboxError` where the sandbox itself failed.
         """

@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from stepgym.errors import MissingDependencyError, SandboxError
-from stepgym.sandboxes import cgroups
+from stepgym.sandboxes.namespaces import cgroups
 from stepgym.sandboxes.owners import Owner, state_folder
 from stepgym.sandboxes.removal import remove_tree
 
@@ -193,7 +193,7 @@ def _engine_traces() -> list[Trace]:
     if not os.environ.get("DOCKER_HOST") and not ENGINE_SOCKET.exists():
         return []
     try:
-        from stepgym.sandboxes.engine_traces import traces_in_engine
+        from stepgym.sandboxes.containers.traces import traces_in_engine
     except MissingDependencyError:
         return []
     return traces_in_engine(ENGINE_SECONDS)
@@ -238,13 +238,13 @@ def _kill(folder: Path, pids: set[int]) -> None:
 
 
 def _remove_container(where: str) -> None:
-    from stepgym.sandboxes.engine_traces import remove_container
+    from stepgym.sandboxes.containers.traces import remove_container
 
     remove_container(where)
 
 
 def _remove_image(where: str) -> None:
-    from stepgym.sandboxes.engine_traces import remove_image
+    from stepgym.sandboxes.containers.traces import remove_image
 
     remove_image(where)
 

@@ -3,8 +3,8 @@ r"""A bash that stays, and is given one request after the other over a stream of
 A request is the length of a script, the script, and a nonce; the answer is what the script printed and then, behind
 the nonce, its exit code. The shell reads the nonce only after the script has ended, so that no variable or memory of
 the script's own holds it and nothing it prints can be taken for the end. A script that takes the shell itself into its
-hands (same user, ``/proc``) can lie about its own end and about nothing else: whoever asks bounds what is read, and the
-time.
+hands (same user, ptrace) can lie about what it and later commands of the same sandbox came to, and about nothing else:
+whoever asks bounds what is read, and the time. So nothing is judged in a sandbox that such a script has been in.
 
 A command runs in a copy of the shell (a fork), so that directory, variables, options and traps begin the same for each.
 A plain one, words without any syntax that name no builtin which changes the shell, cannot change it and needs no copy.

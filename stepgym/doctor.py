@@ -91,7 +91,7 @@ def _package(package: str, purpose: str, remedy: str) -> Finding:
 def _namespaces() -> Finding:
     """Starts a sandbox, since only that tells."""
     from stepgym import sandboxes
-    from stepgym.sandboxes.tiers import remedy, tier
+    from stepgym.sandboxes.namespaces.tiers import remedy, tier
 
     what = "sandbox namespace"
     try:

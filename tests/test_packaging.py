@@ -12,7 +12,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("tasks", "envs", "rewards", "rewards/maths", "sandboxes", "agents", "trainers", "trainers/studies", "evals")
+FOLDERS = (
+    "tasks",
+    "envs",
+    "rewards",
+    "rewards/maths",
+    "rewards/swe",
+    "sandboxes",
+    "sandboxes/cluster",
+    "sandboxes/containers",
+    "sandboxes/namespaces",
+    "sandboxes/pooling",
+    "sandboxes/proxying",
+    "agents",
+    "trainers",
+    "trainers/studies",
+    "evals",
+)
 
 EPISODE = """
 import sys, warnings

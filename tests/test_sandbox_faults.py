@@ -216,7 +216,7 @@ def test_a_full_disk_of_the_host_is_no_exit_code(tmp_path: Path, state: dict[str
 def interpreter_of(user: int) -> list[str]:
     """A Python that this user may run, with our packages; the test is skipped where there is none."""
     packages = sysconfig.get_path("purelib")
-    prepare = f"import site; site.addsitedir({packages!r}); import stepgym.sandboxes.namespace"
+    prepare = f"import site; site.addsitedir({packages!r}); import stepgym.sandboxes.namespaces.sandbox"
     for program in (sys.executable, "/usr/bin/python3"):
         try:
             done = subprocess.run(

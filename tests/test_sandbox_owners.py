@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from stepgym.errors import SandboxError
-from stepgym.sandboxes.cgroups import FOLDER
+from stepgym.sandboxes.namespaces.cgroups import FOLDER
 from stepgym.sandboxes.owners import LOCK, Owner, state_folder, this_owner
 from stepgym.sandboxes.reaper import Kind, leftovers, look, prune
 from stepgym.sandboxes.removal import remove_tree

@@ -23,12 +23,12 @@ import pytest
 
 from stepgym.errors import ConfigError, SandboxError
 from stepgym.sandboxes import Capability, Sandbox, make
-from stepgym.sandboxes import proxy as proxy_module
-from stepgym.sandboxes.allowed import AllowList, parse_authority
+from stepgym.sandboxes.namespaces.supervisor import PROGRAM
 from stepgym.sandboxes.owners import own_folder
-from stepgym.sandboxes.proxy import ENVIRONMENT, PORT, Proxy
-from stepgym.sandboxes.proxy_request import RefusedError, parse_request
-from stepgym.sandboxes.supervisor import PROGRAM
+from stepgym.sandboxes.proxying import proxy as proxy_module
+from stepgym.sandboxes.proxying.allowed import AllowList, parse_authority
+from stepgym.sandboxes.proxying.proxy import ENVIRONMENT, PORT, Proxy
+from stepgym.sandboxes.proxying.request import RefusedError, parse_request
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -19,10 +19,10 @@ import pytest
 
 from stepgym.errors import SandboxError
 from stepgym.sandboxes import EditError
+from stepgym.sandboxes.cluster.host import Host, Order, pack
+from stepgym.sandboxes.cluster.nodes import Node, NodeLostError, choose
+from stepgym.sandboxes.cluster.sandbox import RaySandbox
 from stepgym.sandboxes.contract import Bind, Capability, Spec, make_spec
-from stepgym.sandboxes.ray_host import Host, Order, pack
-from stepgym.sandboxes.ray_nodes import Node, NodeLostError, choose
-from stepgym.sandboxes.remote import RaySandbox
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -226,7 +226,7 @@ def test_a_node_that_dies_in_the_middle_of_a_command(ray_cluster: Any, doomed: A
 
 DRIVER = """
 import subprocess, sys, threading, time
-from stepgym.sandboxes.remote import RaySandbox
+from stepgym.sandboxes.cluster.sandbox import RaySandbox
 from stepgym.sandboxes import Spec
 sandboxes = [RaySandbox(Spec(), inner=sys.argv[1]).start() for _ in range(3)]
 for each in sandboxes:

@@ -18,9 +18,9 @@ from typing import Self
 from stepgym.errors import ConfigError, SandboxError
 from stepgym.sandboxes import SANDBOXES
 from stepgym.sandboxes.contract import Sandbox, Spec
-from stepgym.sandboxes.lease import Lease
-from stepgym.sandboxes.places import Place, Places, Ticket
-from stepgym.sandboxes.starting import Starter
+from stepgym.sandboxes.pooling.lease import Lease
+from stepgym.sandboxes.pooling.places import Place, Places, Ticket
+from stepgym.sandboxes.pooling.starting import Starter
 
 CHECK_SECONDS = 20.0
 """How long an idle sandbox may take for an empty command before it counts as broken."""

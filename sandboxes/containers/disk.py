@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepgym.errors import SandboxError
-from stepgym.sandboxes.engine import failures
+from stepgym.sandboxes.containers.engine import failures
 from stepgym.sandboxes.written import Watch, bytes_below, bytes_held
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from types import MappingProxyType
 from typing import Any
 
 from stepgym.errors import ConfigError
-from stepgym.sandboxes.allowed import AllowList, Destination
-from stepgym.sandboxes.proxy_request import RefusedError, parse_request
+from stepgym.sandboxes.proxying.allowed import AllowList, Destination
+from stepgym.sandboxes.proxying.request import RefusedError, parse_request
 
 PORT = 3128
 """Where it is reached from inside."""

@@ -41,6 +41,7 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
         self._deaths: dict[int, int] = {}
+        self._stopped = False
         self._owed = 1
         """Answers still to come: that it is ready, and those to requests whose sender did not wait for them."""
         user = ("-", "-") if bubblewrap else (str(os.geteuid()), str(os.getegid()))
@@ -117,6 +118,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Kill everything, the launcher included. From any thread; `close` is still to be called."""
+        self._stopped = True
         self._process.kill()
 
     def close(self) -> None:
@@ -178,7 +180,8 @@ class Supervisor:
         """One message: an answer, or None for a death."""
         data, descriptors, _, _ = socket.recv_fds(self._socket, 1024, 1)
         if not data:
-            raise SandboxError("the sandbox has ended: its first process was killed from outside")
+            how = "it was closed" if self._stopped else "its first process was killed from outside"
+            raise SandboxError(f"the sandbox has ended: {how}")
         text = data.decode(errors="replace")
         if text.startswith("D"):
             pid, code = map(int, text[1:].split())

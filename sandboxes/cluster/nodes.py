@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepgym.errors import MissingDependencyError, SandboxError
-from stepgym.sandboxes.ray_host import Answer, Host
+from stepgym.sandboxes.cluster.host import Answer, Host
 
 CALLS = 256
 """Most calls in progress on a node; more wait."""

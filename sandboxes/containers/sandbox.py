@@ -16,17 +16,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from stepgym.errors import SandboxError
-from stepgym.sandboxes import creation
-from stepgym.sandboxes.archive import archive
-from stepgym.sandboxes.attached import AttachedChannel, shell_command
 from stepgym.sandboxes.base import ShellSandbox
 from stepgym.sandboxes.capture import Capture
+from stepgym.sandboxes.containers import creation
+from stepgym.sandboxes.containers.archive import archive
+from stepgym.sandboxes.containers.attached import AttachedChannel, shell_command
+from stepgym.sandboxes.containers.disk import Disk
+from stepgym.sandboxes.containers.doorway import Doorway
+from stepgym.sandboxes.containers.engine import connect, failures, information
+from stepgym.sandboxes.containers.traces import reap_in_engine_once, remove_container, remove_image
 from stepgym.sandboxes.contract import KILLED, Capability, Spec, require
-from stepgym.sandboxes.disk import Disk
-from stepgym.sandboxes.doorway import Doorway
-from stepgym.sandboxes.engine import connect, failures, information
-from stepgym.sandboxes.engine_traces import reap_in_engine_once, remove_container, remove_image
-from stepgym.sandboxes.proxy import ENVIRONMENT
+from stepgym.sandboxes.proxying.proxy import ENVIRONMENT
 from stepgym.sandboxes.shell import Channel, Ending, Outcome, Shell
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stepgym.errors import SandboxError
+from stepgym.sandboxes.containers.engine import failures, information
+from stepgym.sandboxes.containers.traces import EXPIRES, OWNER
 from stepgym.sandboxes.contract import DEFAULT_IMAGE, Bind, BusyError, Network, Spec
-from stepgym.sandboxes.engine import failures, information
-from stepgym.sandboxes.engine_traces import EXPIRES, OWNER
 from stepgym.sandboxes.owners import this_owner
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from stepgym.errors import SandboxError
 from stepgym.sandboxes.contract import Bind
+from stepgym.sandboxes.namespaces.supervisor import PROGRAM
 from stepgym.sandboxes.owners import own_folder
-from stepgym.sandboxes.proxy import PORT, Proxy
+from stepgym.sandboxes.proxying.proxy import PORT, Proxy
 from stepgym.sandboxes.removal import remove_tree
-from stepgym.sandboxes.supervisor import PROGRAM
 
 if TYPE_CHECKING:
     from docker import APIClient

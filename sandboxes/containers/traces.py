@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stepgym.errors import SandboxError
-from stepgym.sandboxes.engine import connect, failures
+from stepgym.sandboxes.containers.engine import connect, failures
 from stepgym.sandboxes.owners import Owner, this_owner
 from stepgym.sandboxes.reaper import Kind, Trace
 

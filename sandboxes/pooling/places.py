@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from stepgym.errors import SandboxError
 from stepgym.sandboxes.contract import Sandbox, Spec
-from stepgym.sandboxes.lease import Lease
+from stepgym.sandboxes.pooling.lease import Lease
 
 
 @dataclass(eq=False, slots=True)

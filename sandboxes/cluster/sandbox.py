@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from stepgym.errors import SandboxError
 from stepgym.sandboxes.base import FILE_SECONDS
+from stepgym.sandboxes.cluster.host import Order, Started, pack
+from stepgym.sandboxes.cluster.nodes import Fleet, Node, NodeLostError, fleet
 from stepgym.sandboxes.contract import READ_LIMIT, Capability, ExecResult, Sandbox, Spec
-from stepgym.sandboxes.ray_host import Order, Started, pack
-from stepgym.sandboxes.ray_nodes import Fleet, Node, NodeLostError, fleet
 
 START_SECONDS = 600.0
 """Time for a start, a fork, a snapshot or a reset: an image may have to come from a registry."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stepgym.errors import SandboxError
 from stepgym.sandboxes.contract import Limits
-from stepgym.sandboxes.supervisor import PROGRAM, Supervisor
+from stepgym.sandboxes.namespaces.supervisor import PROGRAM, Supervisor
 
 
 class Tier(StrEnum):

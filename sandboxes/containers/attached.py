@@ -15,7 +15,7 @@ from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
 from stepgym.errors import SandboxError
-from stepgym.sandboxes.engine import failures
+from stepgym.sandboxes.containers.engine import failures
 from stepgym.sandboxes.shell import ARGUMENTS
 
 if TYPE_CHECKING:

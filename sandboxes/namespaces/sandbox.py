@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Self
 
 from stepgym.errors import ConfigError, SandboxError
-from stepgym.sandboxes import cgroups, tiers
 from stepgym.sandboxes.base import PATH, ShellSandbox
 from stepgym.sandboxes.contract import Capability, Network, Spec
+from stepgym.sandboxes.namespaces import cgroups, tiers
+from stepgym.sandboxes.namespaces.rootfs import Root, python_prefix
+from stepgym.sandboxes.namespaces.supervisor import Supervisor
 from stepgym.sandboxes.owners import this_owner
 from stepgym.sandboxes.pipes import PipeChannel, private_input
-from stepgym.sandboxes.proxy import ENVIRONMENT, PORT, Proxy
+from stepgym.sandboxes.proxying.proxy import ENVIRONMENT, PORT, Proxy
 from stepgym.sandboxes.reaper import reap_once
 from stepgym.sandboxes.removal import remove_tree
-from stepgym.sandboxes.rootfs import Root, python_prefix
 from stepgym.sandboxes.shell import ARGUMENTS, Channel
-from stepgym.sandboxes.supervisor import Supervisor
 from stepgym.sandboxes.written import Watch, bytes_held
 
 

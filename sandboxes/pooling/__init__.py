@@ -1,0 +1,1 @@
+"""Sandboxes kept warm, and bounded, for many takers."""
