@@ -8,9 +8,13 @@ imported first:
 """
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from stepgym.records import Attempt, Message, Reply, Role, Score, Status, Step, Stop, Task, Trajectory, Usage
+from stepgym.lazy import exports
 from stepgym.registration import env_ids, register_envs
+
+if TYPE_CHECKING:
+    from stepgym.records import Attempt, Message, Reply, Role, Score, Status, Step, Stop, Task, Trajectory, Usage
 
 __version__ = "0.1.0"
 
@@ -29,6 +33,8 @@ __all__ = [
     "__version__",
     "env_ids",
 ]
+
+__getattr__ = exports(__name__, {name: "stepgym.records" for name in __all__ if name[0].isupper()})
 
 if find_spec("stepgym.tasks") is None:  # Python looks in its own folder first, and there is a part of us
     raise ImportError(

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 
 def env_ids() -> list[str]:
@@ -46,8 +49,11 @@ def _register() -> None:
             )
 
 
-class _GymnasiumFinder(MetaPathFinder):
-    """Finds gymnasium as usual, once, with a loader that registers our ids after it has run."""
+class _GymnasiumFinder:
+    """Finds gymnasium as usual, once, with a loader that registers our ids after it has run.
+
+    It and the loader have the methods of `importlib.abc` without its classes, which take as long to import as all else.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -57,11 +63,11 @@ class _GymnasiumFinder(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _ThenRegister(spec.loader)
+            spec.loader = _ThenRegister(spec.loader)  # type: ignore[assignment]
         return spec
 
 
-class _ThenRegister(Loader):
+class _ThenRegister:
     def __init__(self, inner: Loader) -> None:
         self.inner = inner
 
