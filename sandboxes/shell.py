@@ -23,9 +23,9 @@ from typing import Protocol
 
 from stepgym.sandboxes.capture import Capture
 
-PROGRAM = r"""while IFS= read -r __n && IFS= LC_ALL=C read -r -N "$__n" __r; do
-eval "$__r"; __s=$?; exec 9<&-; IFS= read -r __n; printf '\036%s %d\036' "$__n" "$__s"; done"""
-"""What the shell runs. In the locale C a character is a byte."""
+PROGRAM = r"""while IFS= read -r -N 8 __n && IFS= LC_ALL=C read -r -N "$__n" __r; do
+eval "$__r"; __s=$?; exec 9<&-; IFS= read -r -N 32 __n; printf '\036%s %d\036' "$__n" "$__s"; done"""
+"""What the shell runs. In the locale C a character is a byte. A line would be read byte by byte."""
 ARGUMENTS = ("bash", "--noprofile", "--norc", "+h", "-c", PROGRAM)
 """Without a memory of where programs are: one that has been installed since is found."""
 LONGEST = 4 << 20
@@ -99,7 +99,7 @@ class Shell:
         """
         nonce = secrets.token_hex(16).encode()
         try:
-            self.channel.send(b"%d\n%b%b%b\n" % (len(script), script, stdin, nonce), deadline)
+            self.channel.send(b"%08d%b%b%b" % (len(script), script, stdin, nonce), deadline)
             return self._receive(nonce, deadline, capture, over_limit)
         except TimeoutError:
             return Outcome(Ending.TIMED_OUT)

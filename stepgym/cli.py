@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "validate": "stepgym.evals.commands:validate",
     "rollout": "stepgym.evals.commands:rollout",
     "eval math": "stepgym.evals.commands:eval_math",
+    "eval swe": "stepgym.evals.commands:eval_swe",
     "train": "stepgym.trainers.commands:train",
     "curriculum": "stepgym.trainers.commands:curriculum",
     "study": "stepgym.trainers.studies.commands:study",

@@ -39,7 +39,7 @@ def test_every_command_explains_its_options(name: str) -> None:
     ("words", "message"),
     [
         (["evl"], "did you mean"),
-        (["eval"], "did you mean 'eval math'"),
+        (["eval"], "did you mean 'eval swe'"),
         (["eval", "maths"], "did you mean 'eval math'"),
         (["tasks", "show", "aime42"], "did you mean 'aime2"),
         (["tasks", "show", "no/such/file.jsonl"], "no/such/file.jsonl"),
