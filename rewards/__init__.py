@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from stepgym.rewards.maths.verifier import MathVerifier
     from stepgym.rewards.passing import PassAtK, pass_at_k
     from stepgym.rewards.similarity import SequenceSimilarity
+    from stepgym.rewards.swe.hidden_tests import HiddenTests
+    from stepgym.rewards.swe.similar import PatchSimilarity
 
 REWARDS: Registry[Reward] = Registry(
     "reward",
@@ -28,6 +30,8 @@ REWARDS: Registry[Reward] = Registry(
         "math-verify": "stepgym.rewards.maths.math_verify_grader:MathVerifyGrader",
         "similarity": "stepgym.rewards.similarity:SequenceSimilarity",
         "format": "stepgym.rewards.format:Format",
+        "swe-tests": "stepgym.rewards.swe.hidden_tests:HiddenTests",
+        "patch-similarity": "stepgym.rewards.swe.similar:PatchSimilarity",
     },
 )
 
@@ -36,9 +40,11 @@ __getattr__ = exports(
     {
         "FirstThatApplies": "stepgym.rewards.combine",
         "Format": "stepgym.rewards.format",
+        "HiddenTests": "stepgym.rewards.swe.hidden_tests",
         "MathVerifier": "stepgym.rewards.maths.verifier",
         "MathVerifyGrader": "stepgym.rewards.maths.math_verify_grader",
         "PassAtK": "stepgym.rewards.passing",
+        "PatchSimilarity": "stepgym.rewards.swe.similar",
         "Product": "stepgym.rewards.combine",
         "QWEN": "stepgym.rewards.maths.policy",
         "SequenceSimilarity": "stepgym.rewards.similarity",
@@ -52,9 +58,11 @@ __all__ = [
     "REWARDS",
     "FirstThatApplies",
     "Format",
+    "HiddenTests",
     "MathVerifier",
     "MathVerifyGrader",
     "PassAtK",
+    "PatchSimilarity",
     "Product",
     "Reward",
     "SequenceSimilarity",

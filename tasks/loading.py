@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
 from stepgym.errors import ConfigError, MissingDependencyError, TaskError
@@ -19,11 +19,15 @@ from stepgym.tasks.fields import Fields
 from stepgym.tasks.hub import read_hub
 from stepgym.tasks.mapping import Rules, to_task
 from stepgym.tasks.recorded import format_of
-from stepgym.tasks.rows import SUFFIXES, Row, read_rows, runs_in
+from stepgym.tasks.rows import SUFFIXES, Row, files_in, read_rows
 from stepgym.tasks.sets import SETS, set_of_file
+from stepgym.tasks.swe_rows import is_instance
+from stepgym.tasks.swe_source import with_source
 
 WORKED = "worked"
 """The name of the hand-written problems that come with the package."""
+SMALL = "swe-small"
+"""The name of the small repositories with bugs that come with the package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +45,16 @@ class Listing:
 
 
 def names() -> list[str]:
-    """Everything `load` knows by name: families, benchmarks and ``worked``."""
+    """Everything `load` knows by name: families, benchmarks, ``worked`` and ``swe-small``."""
     return [entry.name for entry in listing()]
 
 
 def listing() -> list[Listing]:
     """The same with a line on each, in the order of the names."""
-    entries = [Listing(name=WORKED, kind="written", about="worked problems that come with the package")]
+    entries = [
+        Listing(name=WORKED, kind="written", about="worked problems that come with the package"),
+        Listing(name=SMALL, kind="written", about="small repositories with bugs that come with the package"),
+    ]
     for name, path in FAMILIES.items():
         about = (import_module(path.partition(":")[0]).__doc__ or "").partition("\n")[0]
         entries.append(Listing(name=name, kind="family", about=about))
@@ -65,14 +72,19 @@ def load(
     limit: int | None = None,
     fields: Fields | None = None,
     answerless: bool = False,
+    broken: Callable[[TaskError], None] | None = None,
 ) -> tuple[Task, ...]:
     """The tasks of a source, in its order; at most the first `limit`.
 
-    A source is a benchmark's name (``aime24``), ``worked``, a family (``arithmetic?level=3&count=256&split=test``, and
-    ``seed=1``), a path to a .jsonl, .json or .parquet file, a recorded run of a software-engineering agent (.traj,
-    .traj.json) or a folder of them, a data set of the hub (``hf:owner/name?split=train``), or tasks, which are checked
-    and given back. Further runs at one instance get its id with ``~2``, ``~3`` and so on. `fields` names the columns of
-    a file or data set whose names are not the usual ones, and `answerless` lets rows without a gold answer pass.
+    A source is a benchmark's name (``aime24``), ``worked``, ``swe-small``, a family
+    (``arithmetic?level=3&count=256&split=test``, and ``seed=1``), a path to a .jsonl, .json or .parquet file, a
+    recorded run of a software-engineering agent (.traj, .traj.json) or a folder of them, a task repository of
+    swebench 5, a data set of the hub (``hf:owner/name?split=train``), or tasks, which are checked and given back.
+
+    Further runs at one instance get its id with ``~2``, ``~3`` and so on; a software-engineering row that is there
+    twice, word for word, is one task. `fields` names the columns of a file or data set whose names are not the usual
+    ones, and `answerless` lets rows without a gold answer pass. `broken` is called for each row of a file that cannot
+    be used, and the others go on; without it the first such row raises.
 
     Raises `TaskError`, `ConfigError`, `UnknownNameError` or `MissingDependencyError`, each with one clear sentence.
     """
@@ -89,6 +101,10 @@ def load(
         return _generated(FamilySpec.parse(source), limit)
     if source == WORKED:
         return _from_file(Path(__file__).with_name("worked.jsonl"), Rules(name=WORKED), limit)
+    if source == SMALL:
+        from stepgym.tasks.swe_small import small_tasks
+
+        return small_tasks()[:limit]
     if isinstance(source, str) and source in SETS:
         return _named(source, _rules(source, fields, answerless), limit)
     if isinstance(source, str) and source.startswith("hf:"):
@@ -97,7 +113,10 @@ def load(
     if isinstance(source, str) and not _is_path(source):
         raise unknown("task set (nor a .jsonl, .json, .parquet or .traj file)", source.partition("?")[0], names())
     path = Path(source)
-    return _from_file(path, _rules(set_of_file(path.stem) or path.stem, fields, answerless), limit)
+    rules = _rules(set_of_file(path.stem) or path.stem, fields, answerless)
+    if broken:
+        return _collect(read_rows(path), rules, limit, place=str(path), broken=broken)
+    return _from_file(path, rules, limit)
 
 
 def path_of(name: str) -> Path | None:
@@ -142,7 +161,7 @@ def _is_path(source: str) -> bool:
 
 def _from_file(path: Path, rules: Rules, limit: int | None) -> tuple[Task, ...]:
     try:
-        files = runs_in(path) if path.is_dir() else [path]
+        files = files_in(path) if path.is_dir() else [path]
         stats = [file.stat() for file in files]
     except OSError as error:
         raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
@@ -160,20 +179,44 @@ def _generated(spec: FamilySpec, limit: int | None) -> tuple[Task, ...]:
     return spec.tasks(limit)
 
 
-def _collect(rows: Iterable[Row], rules: Rules, limit: int | None, *, place: str = "") -> tuple[Task, ...]:
-    tasks: list[Task] = []
+def _collect(
+    rows: Iterable[Row],
+    rules: Rules,
+    limit: int | None,
+    *,
+    place: str = "",
+    broken: Callable[[TaskError], None] | None = None,
+) -> tuple[Task, ...]:
+    tasks: dict[str, Task] = {}
     places: dict[str, str] = {}
-    for index, row in enumerate(islice(rows, limit)):
-        task = to_task(row, index, rules)
-        if task.id in places and format_of(row.values):
+    for row, task in _each(rows, rules, broken) if limit != 0 else ():
+        if task.id in tasks and format_of(row.values):
             task = _further(task, places)
-        if task.id in places:
-            raise TaskError(f"{row.where}: the id {task.id!r} is taken by {places[task.id]}")
+        if task.id in tasks and is_instance(row.values) and task == tasks[task.id]:
+            continue
+        if task.id in tasks:
+            error = TaskError(f"{row.where}: the id {task.id!r} is taken by {places[task.id]}")
+            if not broken:
+                raise error
+            broken(error)
+            continue
         places[task.id] = row.where
-        tasks.append(task)
-    if not tasks and limit != 0:
+        tasks[task.id] = task
+        if len(tasks) == limit:
+            break
+    if not tasks and limit != 0 and not broken:
         raise TaskError(f"{place or rules.name}: there is no task in it")
-    return tuple(tasks)
+    return tuple(tasks.values())
+
+
+def _each(rows: Iterable[Row], rules: Rules, broken: Callable[[TaskError], None] | None) -> Iterator[tuple[Row, Task]]:
+    for index, row in enumerate(rows):
+        try:
+            yield row, with_source(to_task(row, index, rules), row.where)
+        except TaskError as error:
+            if not broken:
+                raise
+            broken(error)
 
 
 def _further(task: Task, taken: Container[str]) -> Task:

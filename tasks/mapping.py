@@ -18,6 +18,7 @@ from stepgym.tasks.gsm8k import ANSWER, worked
 from stepgym.tasks.numbered import numbered_steps
 from stepgym.tasks.recorded import format_of, run_task
 from stepgym.tasks.rows import Row
+from stepgym.tasks.swe_rows import instance_task, is_instance
 
 OWN_KEYS = frozenset(key.name for key in fields(Task))
 ANSWERLESS = "answerless"
@@ -43,7 +44,8 @@ class Rules:
 def to_task(row: Row, index: int, rules: Rules) -> Task:
     """The task of a row, which is the `index`-th of its source.
 
-    A row that `Task.to_json` wrote comes back as it was, and one that holds a recorded run as `recorded` reads it.
+    A row that `Task.to_json` wrote comes back as it was, one that holds a recorded run as `recorded` reads it, and one
+    of a software-engineering benchmark as `swe_rows` does.
 
     Raises `TaskError` with the row's place if it has no problem, no answer, or a field of the wrong kind.
     """
@@ -51,6 +53,8 @@ def to_task(row: Row, index: int, rules: Rules) -> Task:
         return _own(row)
     if rules.fields == Fields() and format_of(row.values):
         return run_task(row)
+    if rules.fields == Fields() and is_instance(row.values):
+        return instance_task(row)
     columns = {key: column(rules.fields, key, row) for key in USUAL}
     prompt = _prompt(row, columns)
     raw_answer = value_at(columns["answer"], row)

@@ -1,6 +1,6 @@
 """Rows of task files: JSONL, JSON and Parquet, read one at a time, each knowing where it stands.
 
-A recorded run (.traj, .traj.json) is one row, and a folder of them one row a run.
+A recorded run (.traj, .traj.json) is one row, and a folder of them one row a run; so is a task's folder (`swe_folder`).
 
 Files come from anywhere, so a line may not exceed `MAX_LINE` and a JSON file `MAX_FILE`. Numbers with a decimal point
 come as `decimal.Decimal`: a gold answer ``0.1`` stays ``0.1``.
@@ -43,7 +43,12 @@ def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a file. Raises `TaskError` naming the file and the line for whatever cannot be read."""
     readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet, ".traj": _read_json}
     if path.is_dir():
-        yield from (row for file in runs_in(path) for row in read_rows(file))
+        from stepgym.tasks.swe_folder import read_folders, task_folders
+
+        if task_folders(path):
+            yield from read_folders(path)
+        else:
+            yield from (row for file in runs_in(path) for row in read_rows(file))
         return
     if path.exists() and not path.is_file():  # a pipe or a device may never end
         raise TaskError(f"{path} is not an ordinary file")
@@ -55,6 +60,14 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise TaskError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The files that the rows of a folder come from. Raises `TaskError` if there is none."""
+    from stepgym.tasks.swe_folder import task_folders
+
+    tasks = task_folders(folder)
+    return [file for task in tasks for file in sorted(task.iterdir()) if file.is_file()] or runs_in(folder)
+
+
 def runs_in(folder: Path) -> list[Path]:
     """The recorded runs in a folder and in the folders right below it, as agents write them, in order.
 
@@ -64,7 +77,10 @@ def runs_in(folder: Path) -> list[Path]:
     files = sorted(file for file in found if file.name.endswith(RUNS) and file.is_file())
     if not files:
         others = ", ".join(suffix for suffix in SUFFIXES if suffix not in RUNS)
-        raise TaskError(f"{folder} is a folder without recorded runs ({', '.join(RUNS)}); name a {others} file in it")
+        raise TaskError(
+            f"{folder} is a folder without recorded runs ({', '.join(RUNS)}) and without tasks of a task repository "
+            f"(tasks/*/task.yaml); name a {others} file in it"
+        )
     return files
 
 

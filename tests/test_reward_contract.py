@@ -10,11 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import stepgym.rewards
-from stepgym.errors import MissingDependencyError, UnknownNameError
+from stepgym.errors import MissingDependencyError, SandboxError, UnknownNameError
 from stepgym.records import Attempt, Score, Task
 from stepgym.rewards import REWARDS, Reward, TaskChecker, check_task
+from stepgym.sandboxes import make
+from stepgym.tasks.swe_small import small_tasks
 
-TASK = Task(id="t", prompt="What is 1 + 1?", answer="2", steps=("1. Add the ones.", r"2. The answer is \boxed{2}."))
+SUM = Task(id="t", prompt="What is 1 + 1?", answer="2", steps=("1. Add the ones.", r"2. The answer is \boxed{2}."))
+SOFTWARE = small_tasks()[0]
+TASKS = {"swe-tests": SOFTWARE, "patch-similarity": SOFTWARE}
+"""Tasks of rewards that judge no answers to `SUM`."""
 TEXTS = {
     "an answer": r"The answer is \boxed{2}.",
     "a wrong answer": r"The answer is \boxed{3}.",
@@ -30,36 +35,61 @@ TEXTS = {
 
 
 @pytest.fixture(params=sorted(REWARDS))
-def reward(request: pytest.FixtureRequest) -> Reward:
+def name(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    if found == "swe-tests":
+        try:
+            with make("namespace"):
+                pass
+        except SandboxError as error:
+            pytest.skip(f"namespace: {error}")
+    return found
+
+
+@pytest.fixture
+def reward(name: str) -> Reward:
     try:
-        return REWARDS.make(request.param)
+        return REWARDS.make(name)
     except MissingDependencyError as error:
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def task(name: str) -> Task:
+    return TASKS.get(name, SUM)
+
+
+@pytest.fixture
+def right(task: Task) -> str:
+    """The right text, at index 1."""
+    return task.steps[1] if task.steps else task.answer
+
+
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-def test_whatever_an_agent_writes_gets_a_score(reward: Reward, text: str) -> None:
-    score = reward(Attempt(task=TASK, text=text))
+def test_whatever_an_agent_writes_gets_a_score(reward: Reward, task: Task, text: str) -> None:
+    score = reward(Attempt(task=task, text=text))
     assert isinstance(score, Score)
     assert math.isfinite(score.value) == score.graded
     assert score.why
     assert all(isinstance(name, str) and isinstance(value, float) for name, value in score.parts.items())
 
 
-def test_it_is_a_pure_function_in_any_thread(reward: Reward) -> None:
-    attempts = [Attempt(task=TASK, text=TEXTS[name]) for name in ("an answer", "a wrong answer", "unclosed")] * 4
+def test_it_is_a_pure_function_in_any_thread(reward: Reward, task: Task, right: str) -> None:
+    attempts = [
+        Attempt(task=task, text=text, index=1) for text in (right, TEXTS["a wrong answer"], TEXTS["unclosed"])
+    ] * 4
     alone = [reward(attempt) for attempt in attempts]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(reward, attempts)) == alone
     assert alone[:3] == alone[3:6]
 
 
-def test_the_right_text_earns_more_than_nothing(reward: Reward) -> None:
-    assert reward(Attempt(task=TASK, text=TASK.steps[1], index=1)).value == 1.0
+def test_the_right_text_earns_more_than_nothing(reward: Reward, task: Task, right: str) -> None:
+    assert reward(Attempt(task=task, text=right, index=1)).value == 1.0
 
 
-def test_it_accepts_beforehand_a_task_it_can_judge(reward: Reward) -> None:
-    check_task(reward, TASK)
+def test_it_accepts_beforehand_a_task_it_can_judge(reward: Reward, task: Task) -> None:
+    check_task(reward, task)
     if isinstance(reward, TaskChecker):
         with pytest.raises(ValueError, match="blank"):
             reward.check_task(Task(id="blank", prompt=""))
