@@ -14,6 +14,7 @@ from stepgym.lazy import exports
 from stepgym.registry import Registry
 
 if TYPE_CHECKING:
+    from stepgym.agents.bash import BashAgent
     from stepgym.agents.batching import BatchingPolicy
     from stepgym.agents.chat import ChatAgent
     from stepgym.agents.decomposer import Decomposer
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from stepgym.agents.rollout import Episode, Finished, rollout_all
     from stepgym.agents.scripted import ScriptedPolicy
     from stepgym.agents.solver import PolicySolver
+    from stepgym.agents.swe_replay import ReplayReport, recording, replay, with_run
+    from stepgym.agents.swe_scripted import GoldAgent, NoOpAgent, ReplayAgent
     from stepgym.agents.vllm_engine import VLLMPolicy
     from stepgym.agents.writing import Rejection, Writer, annotate_task
 
@@ -48,20 +51,25 @@ __getattr__ = exports(
     __name__,
     {
         "Agent": "stepgym.agents.policy",
+        "BashAgent": "stepgym.agents.bash",
         "BatchingPolicy": "stepgym.agents.batching",
         "ChatAgent": "stepgym.agents.chat",
         "Decomposer": "stepgym.agents.decomposer",
         "Episode": "stepgym.agents.rollout",
         "Finished": "stepgym.agents.rollout",
+        "GoldAgent": "stepgym.agents.swe_scripted",
         "GoldPolicy": "stepgym.agents.gold",
         "Guide": "stepgym.agents.guide",
         "NextStepAgent": "stepgym.agents.next_step",
+        "NoOpAgent": "stepgym.agents.swe_scripted",
         "OpenAIPolicy": "stepgym.agents.endpoint",
         "Policy": "stepgym.agents.policy",
         "PolicyConfig": "stepgym.agents.making",
         "PolicySolver": "stepgym.agents.solver",
         "Reasoner": "stepgym.agents.reasoner",
         "Rejection": "stepgym.agents.writing",
+        "ReplayAgent": "stepgym.agents.swe_scripted",
+        "ReplayReport": "stepgym.agents.swe_replay",
         "Sampling": "stepgym.agents.policy",
         "ScriptedPolicy": "stepgym.agents.scripted",
         "StepRewriter": "stepgym.agents.rewriter",
@@ -70,27 +78,35 @@ __getattr__ = exports(
         "annotate_task": "stepgym.agents.writing",
         "gives_away": "stepgym.agents.giveaway",
         "make_policy": "stepgym.agents.making",
+        "recording": "stepgym.agents.swe_replay",
+        "replay": "stepgym.agents.swe_replay",
         "rollout_all": "stepgym.agents.rollout",
+        "with_run": "stepgym.agents.swe_replay",
     },
 )
 
 __all__ = [
     "POLICIES",
     "Agent",
+    "BashAgent",
     "BatchingPolicy",
     "ChatAgent",
     "Decomposer",
     "Episode",
     "Finished",
+    "GoldAgent",
     "GoldPolicy",
     "Guide",
     "NextStepAgent",
+    "NoOpAgent",
     "OpenAIPolicy",
     "Policy",
     "PolicyConfig",
     "PolicySolver",
     "Reasoner",
     "Rejection",
+    "ReplayAgent",
+    "ReplayReport",
     "Sampling",
     "ScriptedPolicy",
     "StepRewriter",
@@ -99,5 +115,8 @@ __all__ = [
     "annotate_task",
     "gives_away",
     "make_policy",
+    "recording",
+    "replay",
     "rollout_all",
+    "with_run",
 ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stepgym.envs.maths import MathEnv
     from stepgym.envs.solver import CachedSolver, Solver
     from stepgym.envs.space import TextSpace
+    from stepgym.envs.swe import SWEEnv
+    from stepgym.envs.swe_edit import SWEEditEnv
     from stepgym.envs.text import Outcome, TextEnv
     from stepgym.envs.vector import EnvStep, ThreadVectorEnv
 
@@ -28,6 +30,8 @@ ENVS: Registry[TextEnv] = Registry(
         "stepgym/ExpertStep-v0": "stepgym.envs.expert_step:ExpertStepEnv",
         "stepgym/Guided-v0": "stepgym.envs.guided:GuidedEnv",
         "stepgym/Math-v0": "stepgym.envs.maths:MathEnv",
+        "stepgym/SWE-v0": "stepgym.envs.swe:SWEEnv",
+        "stepgym/SWEEdit-v0": "stepgym.envs.swe_edit:SWEEditEnv",
     },
 )
 
@@ -42,6 +46,8 @@ __getattr__ = exports(
         "GuidedEnv": "stepgym.envs.guided",
         "MathEnv": "stepgym.envs.maths",
         "Outcome": "stepgym.envs.text",
+        "SWEEditEnv": "stepgym.envs.swe_edit",
+        "SWEEnv": "stepgym.envs.swe",
         "Solver": "stepgym.envs.solver",
         "TextEnv": "stepgym.envs.text",
         "TextSpace": "stepgym.envs.space",
@@ -59,6 +65,8 @@ __all__ = [
     "GuidedEnv",
     "MathEnv",
     "Outcome",
+    "SWEEditEnv",
+    "SWEEnv",
     "Solver",
     "TextEnv",
     "TextSpace",

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 from stepgym.errors import ConfigError, SandboxError
@@ -96,7 +95,7 @@ class Spec:
     workdir: str = "/workspace"
     """Where commands run, absolute; made where it is not there."""
     binds: tuple[Bind, ...] = ()
-    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Environment variables beside ``PATH``, ``HOME``, ``LANG`` and ``TERM``. None comes from the host by itself."""
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()
