@@ -64,8 +64,8 @@ def outcome_of(trajectory: Trajectory) -> Outcome:
     return Outcome.WRONG if status in (Status.WRONG, Status.UNPARSABLE) else Outcome.GRADED
 
 
-def card(line: StoredTrajectory) -> Card:
-    """A closed line with the outcome, that opens to show every step."""
+def card(line: StoredTrajectory, kept: Sequence[Row] = ()) -> Card:
+    """A closed line with the outcome, that opens to show every step, and what else was `kept` of the episode."""
     trajectory = line.trajectory
     outcome = outcome_of(trajectory)
     reward = f"{trajectory.reward:g}" if trajectory.graded else "–"
@@ -79,6 +79,7 @@ def card(line: StoredTrajectory) -> Card:
         f'<div class="body"><p class="soft">{escaped(facts, most=300)}</p>',
         _block("Gold answer", trajectory.task.answer) if trajectory.task.answer else "",
         *(_step(step, number) for number, step in enumerate(trajectory.steps, start=1)),
+        *(_block(each.name, each.value) for each in kept),
         _block("Error", trajectory.error) if trajectory.error else "",
         "</div></details>",
     ]

@@ -13,7 +13,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over tasks, between 0 and 1, with its bootstrap confidence interval (over tasks, level `LEVEL`)."""
+    """A mean over tasks, between 0 and 1, with its confidence interval (over tasks, level `LEVEL`)."""
 
     value: float
     low: float

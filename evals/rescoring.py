@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from stepgym.codec import decode, encode
 from stepgym.errors import RewardError, StoreError
@@ -20,6 +21,8 @@ from stepgym.rewards import REWARDS, Reward
 from stepgym.store import JsonLines, replacing, write_whole
 from stepgym.trajectories import StoredTrajectory
 
+C = TypeVar("C")
+
 
 def rescore_math(path: Path, *, grader: str) -> MathReport:
     """Grade every stored answer of the run in `path` with `grader`, against the task it was stored with.
@@ -29,25 +32,43 @@ def rescore_math(path: Path, *, grader: str) -> MathReport:
     run, or one that is being written to, and `UnknownNameError` for a grader there is not.
     """
     folder, reward = RunFolder(path), REWARDS.make(grader)
-    if not folder.trajectories.exists():
-        raise StoreError(f"{path} holds no trajectories to grade")
-    settings = folder.settings()
-    folder.task_count()  # the folder of another command is refused before anything in it is changed
-    known = {name: value for name, value in settings.items() if name not in FINGERPRINTS}
-    config = decode(MathEval, known, where=f"{folder.config}: settings")
-    with JsonLines(folder.trajectories):  # nobody may add to it meanwhile
-        lines = list(folder.read().values())
-        with Progress(f"grading with {grader}", len(lines)) as progress, ThreadPoolExecutor(os.cpu_count()) as threads:
-            graded = []
-            for line in threads.map(lambda line: _graded_again(line, reward, grader), lines):
-                graded.append(line)
-                progress.advance()
-        _replace(folder.trajectories, graded)
-        write_whole(folder.config, json.dumps({**settings, "grader": grader}, indent=2, ensure_ascii=False) + "\n")
+    config = stored_config(folder, MathEval)
+    grade_again(folder, lambda line: graded_again(line, reward, grader), title=f"grading with {grader}")
+    settings = {**folder.settings(), "grader": grader}
+    write_whole(folder.config, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     return write_report(replace(config, grader=grader), folder)
 
 
-def _graded_again(line: StoredTrajectory, reward: Reward, grader: str) -> StoredTrajectory:
+def stored_config(folder: RunFolder, kind: type[C]) -> C:
+    """The settings of a run that has begun. Raises `StoreError` and, for a run of another command, `ConfigError`."""
+    if not folder.trajectories.exists():
+        raise StoreError(f"{folder.path} holds no trajectories to grade")
+    settings = folder.settings()
+    folder.task_count()  # the folder of another command is refused before anything in it is changed
+    known = {name: value for name, value in settings.items() if name not in FINGERPRINTS}
+    return decode(kind, known, where=f"{folder.config}: settings")
+
+
+def grade_again(
+    folder: RunFolder,
+    grade: Callable[[StoredTrajectory], StoredTrajectory],
+    *,
+    title: str,
+    workers: int | None = None,
+) -> None:
+    """Replace every line of a run by what `grade` makes of it, all at once at the end."""
+    with JsonLines(folder.trajectories):  # nobody may add to it meanwhile
+        lines = list(folder.read().values())
+        with Progress(title, len(lines)) as progress, ThreadPoolExecutor(workers or os.cpu_count()) as threads:
+            graded = []
+            for line in threads.map(grade, lines):
+                graded.append(line)
+                progress.advance()
+        _replace(folder.trajectories, graded)
+
+
+def graded_again(line: StoredTrajectory, reward: Reward, grader: str) -> StoredTrajectory:
+    """A line with the reward's verdict on its last reply."""
     trajectory = line.trajectory
     if trajectory.stop is Stop.ERROR:
         return replace(line, grader=grader)

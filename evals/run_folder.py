@@ -21,10 +21,13 @@ from stepgym.store import write_whole
 from stepgym.tasks.digest import digest
 from stepgym.trajectories import StoredTrajectory, read_trajectories
 
-OPERATIONAL = (*OPERATIONAL_OF_POLICY, "concurrency", "patience", "out", "rescore", "json")
+OPERATIONAL = (
+    *OPERATIONAL_OF_POLICY,
+    *("concurrency", "workers", "patience", "out", "rescore", "json", "keep_images", "free_gb"),
+)
 """Settings that say how, not what: they may change when a run goes on."""
 
-FINGERPRINTS = ("task_count", "tasks_digest")
+FINGERPRINTS = ("task_count", "tasks_digest", "predictions_digest")
 """What ``config.json`` holds besides the settings: a run must not go on with other tasks under the same name."""
 
 
@@ -57,13 +60,15 @@ class RunFolder:
         """The results."""
         return self.path / "report.json"
 
-    def claim(self, config: Any, tasks: Sequence[Task]) -> None:
+    def claim(self, config: Any, tasks: Sequence[Task], **fingerprints: str) -> None:
         """Write the settings (a dataclass) into a folder without episodes; one with some must have the same.
+
+        `fingerprints` are of what else a run depends on, under a name in `FINGERPRINTS`.
 
         Call it while the trajectory file is open for writing: then nobody else claims the folder meanwhile. Raises
         `StoreError` naming the first setting that differs, `OPERATIONAL` ones aside.
         """
-        settings = {**encode(config), "task_count": len(tasks), "tasks_digest": digest(tasks)}
+        settings = {**encode(config), "task_count": len(tasks), "tasks_digest": digest(tasks), **fingerprints}
         if self.trajectories.stat().st_size == 0:
             write_whole(self.config, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
             return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +109,17 @@ def bootstrap(values: Sequence[float], *, seed: int) -> Estimate | None:
     means = [values_T[rng.integers(len(values_T), size=len(values_T))].mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(values_T.mean()), float(low), float(high))
+
+
+def share(count: int, total: int) -> Estimate | None:
+    """The share of tasks that succeed, with Wilson's score interval (1927), which has a width even at 0 and 1."""
+    if not total:
+        return None
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    value, more = count / total, z * z / total
+    middle = (value + more / 2) / (1 + more)
+    half = z / (1 + more) * math.sqrt(value * (1 - value) / total + more / (4 * total))
+    return Estimate(value, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def _answer(text: str) -> str:

@@ -30,6 +30,8 @@ class Kind(StrEnum):
     """A wrong answer is accepted."""
     UNGRADED = "ungraded"
     """The verifier could not decide."""
+    FLAKY = "flaky"
+    """The same answer is judged differently from one time to the next."""
 
 
 @dataclass(frozen=True, slots=True)

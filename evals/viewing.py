@@ -16,6 +16,8 @@ from stepgym.errors import ConfigError, StoreError
 from stepgym.evals.page import Card, Row, card, page
 from stepgym.evals.report import Estimate, MathReport
 from stepgym.evals.run_folder import Place
+from stepgym.evals.swe_instances import InstanceFolder
+from stepgym.evals.swe_report import SWEReport
 from stepgym.records import Stop, Trajectory
 from stepgym.registry import unknown
 from stepgym.store import write_whole
@@ -73,7 +75,10 @@ def write_page(run: Path, out: Path | None, *, limit: int) -> Path:
             continue
         totals.add(line.trajectory)
         if len(cards) < limit and size < MAX_PAGE:
-            made = cards[Place(line.trajectory.task.id, line.sample)] = card(line)
+            kept = InstanceFolder(file.parent, line.trajectory.task.id).shown()
+            made = cards[Place(line.trajectory.task.id, line.sample)] = card(
+                line, [Row(*each) for each in kept.items()]
+            )
             size += len(made.html)
     out = out or file.with_name("view.html")
     title = file.resolve().parent.name
@@ -134,11 +139,30 @@ def _repeated_failures(file: Path) -> set[int]:
 def _results(file: Path) -> list[Row]:
     """The estimates of an evaluation's report, if there is one of a kind we know."""
     try:
-        report = decode(MathReport, json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ConfigError):
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    try:
+        return _swe_results(decode(SWEReport, value))
+    except ConfigError:
+        pass
+    try:
+        report = decode(MathReport, value)
+    except ConfigError:
         return []
     estimates: list[tuple[str, Estimate | None]] = [(f"avg@{report.samples}", report.average)]
     estimates += [(f"pass@{entry.k}", entry.estimate) for entry in report.pass_at]
     estimates += [(f"maj@{report.samples}", report.majority)]
     rows = [Row("tasks", report.tasks), Row("policy", f"{report.policy} {report.model}"), Row("grader", report.grader)]
     return rows + [Row(name, str(estimate).strip()) for name, estimate in estimates if estimate]
+
+
+def _swe_results(report: SWEReport) -> list[Row]:
+    graded = report.resolved + report.unresolved
+    return [
+        Row("tasks", report.tasks),
+        Row("agent", report.agent),
+        Row("resolved", f"{report.resolved} of {graded}, {str(report.resolved_rate or '').strip()}"),
+        Row("strict", f"{report.strict} of {graded - report.open}, {str(report.strict_rate or '').strip()}"),
+        Row("without a verdict", f"{len(report.broken)}"),
+    ]

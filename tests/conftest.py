@@ -13,6 +13,7 @@ from stepgym.errors import SandboxError
 from stepgym.sandboxes import SANDBOXES, make
 from tests.docker_engine import docker_engine  # noqa: F401, a fixture
 from tests.ray_nodes import ray_cluster  # noqa: F401, a fixture
+from tests.swebench_process import oracle  # noqa: F401, a fixture
 
 MARK = "STEPGYM_TEST_RUN"
 BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"

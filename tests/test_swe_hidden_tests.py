@@ -117,7 +117,7 @@ def test_tests_of_the_agent_are_left_out_and_cost_nothing(tests: HiddenTests, ta
 
 
 def test_a_patch_that_hangs_is_wrong_and_a_task_that_hangs_ungraded(pool: SandboxPool, task: Task) -> None:
-    tests = HiddenTests(pool, timeout=2.0)
+    tests = HiddenTests(pool, timeout=1.0)
     hanging = core("import time; time.sleep(60)")
     score = scored(tests, task, hanging)
     assert (score.value, score.status) == (0.0, Status.WRONG)
@@ -228,6 +228,23 @@ def test_watching_changes_nothing_that_the_tests_print(tmp_path: Path, task: Tas
 
 def _timeless(log: str) -> str:
     return "".join(line for line in log.splitlines() if "passed in" not in line)
+
+
+def test_tests_that_end_where_a_comparison_fails(pool: SandboxPool, task: Task) -> None:
+    """Their twins would go on for ever, so these keep their comparisons."""
+    endless = UNITTEST_TESTS + (
+        "\n    def test_end(self):\n        for start in iter(int, 1):\n            try:\n"
+        "                self.assertEqual(add(start, 1), 2)\n"
+        "            except AssertionError:\n                break\n"
+    )
+    tests = HiddenTests(pool, timeout=1.5)
+    new = diff({HIDDEN: endless}, {})
+    instance = instance_of(task)
+    names = (*instance.fail_to_pass, "test_end (tests.test_calc.CalcTest.test_end)")
+    script = instance.eval_script.replace(instance.test_patch, new)
+    own = changed(task, test_patch=new, eval_script=script, fail_to_pass=names)
+    assert tests.judge(own, task.answer).verdict.strict is True
+    assert tests.judge(own, core("return a - b + 0")).verdict.strict is False
 
 
 def test_patches_are_compared_as_swe_rl_does() -> None:

@@ -102,6 +102,13 @@ def test_what_is_equal_to_everything_passes_twins() -> None:
     assert passing(twins.source, lambda a, b: Anything()) >= {"inherited", "values", "loop", "plain"}
 
 
+def test_twins_can_keep_their_comparisons() -> None:
+    twins = twins_of("tests/test_calc.py", SOURCE, TESTS, comparisons=False)
+    assert twins is not None
+    assert "self.assertEqual(add(2, 3), 5)" in twins.source
+    assert passing(twins.source, lambda a, b: a + b) == set()
+
+
 def test_expected_values_do_not_stand_in_twins() -> None:
     twins = twins_of("tests/test_calc.py", "def test_x():\n    assert f(1) == 271828\n", ["tests/test_calc.py::test_x"])
     assert twins is not None

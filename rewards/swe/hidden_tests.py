@@ -10,7 +10,8 @@ to the base in a fresh sandbox, where the task's own script runs the hidden test
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -32,6 +33,8 @@ from stepgym.sandboxes import SANDBOXES, Sandbox, SandboxPool, Spec, make
 from stepgym.tasks.swe import Instance, instance_of
 
 MOST_TOLD = 3
+PATIENCE, SLACK = 4.0, 10.0
+"""Twins may take this many times the time of their tests, and this many seconds more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +87,10 @@ class HiddenTests:
     sandbox: str | SandboxPool = "namespace"
     """A back end, or a pool to take fresh sandboxes from."""
     value: Literal["strict", "resolved", "fraction"] = field(default="strict", kw_only=True)
-    """What the score is: a verdict, or the share of FAIL_TO_PASS that passes, 0 if a PASS_TO_PASS test fails."""
-    spec: Spec = field(default_factory=Spec, kw_only=True)
-    """Limits and network of the sandboxes."""
+    """What the score is: a verdict, or the share of FAIL_TO_PASS that the log says passes: 0 if a
+    PASS_TO_PASS test fails, and if it would be 1 without a strict verdict. Only what is strict is put to the proof."""
+    spec: Spec | None = field(default=None, kw_only=True)
+    """Limits and network of the sandboxes, where they are not those of a plain `Spec`."""
     timeout: float | None = field(default=None, kw_only=True)
     """Most seconds that the tests may take; the task's own limit holds where it is less."""
     twins: bool = field(default=True, kw_only=True)
@@ -125,7 +129,9 @@ class HiddenTests:
             "p2p": p2p,
             "tampered": float(bool(verdict.tampered)),
         }
-        value = (f2p if p2p == 1.0 else 0.0) if self.value == "fraction" else parts[self.value]
+        bought = verdict.resolved and verdict.strict is False
+        fraction = f2p if p2p == 1.0 and not bought else 0.0
+        value = fraction if self.value == "fraction" else parts[self.value]
         return Score(value, parts, judged.why, Status.CORRECT if value == 1.0 else Status.WRONG)
 
     def check_task(self, task: Task, /) -> None:
@@ -194,13 +200,17 @@ class HiddenTests:
         assert run.record is not None
         seen = run.record.statuses()
         passed = [test for test in instance.fail_to_pass if status_of(test, seen) == PASSED]
-        again = self._run(instance, patch, twins_for=passed)
+        again = self._run(instance, patch, twins_for=passed, most=PATIENCE * run.seconds + SLACK)
+        seconds = again.seconds
+        if again.timed_out:  # there are tests that end only where a comparison fails
+            again = self._run(instance, patch, twins_for=passed, comparisons=False)
+            seconds += again.seconds
         if not again.twins:
-            return verdict, again.seconds  # no test has one: its file is not Python, or its name does not tell
+            return verdict, seconds  # no test has one: its file is not Python, or its name does not tell
         against = _leaks(again)
         if against:
             verdict = replace(verdict, strict=False, tampered=(*verdict.tampered, *against))
-        return verdict, again.seconds
+        return verdict, seconds
 
     def _ended_early(self, about: Judgement, instance: Instance, run: Run) -> Judgement:
         """The judgement of tests that something of ours ended."""
@@ -218,10 +228,18 @@ class HiddenTests:
             return str(error)
         return ""
 
-    def _run(self, instance: Instance, patch: str, *, twins_for: list[str] | None = None) -> Run:
-        limit = instance.timeout if self.timeout is None else min(self.timeout, instance.timeout)
+    def _run(
+        self,
+        instance: Instance,
+        patch: str,
+        *,
+        twins_for: Sequence[str] = (),
+        comparisons: bool = True,
+        most: float = math.inf,
+    ) -> Run:
+        limit = min(instance.timeout, most, math.inf if self.timeout is None else self.timeout)
         with self._fresh(instance) as sandbox:
-            return run_tests(sandbox, instance, patch, timeout=limit, twins_for=twins_for or ())
+            return run_tests(sandbox, instance, patch, timeout=limit, twins_for=twins_for, comparisons=comparisons)
 
     @contextmanager
     def _fresh(self, instance: Instance) -> Iterator[Sandbox]:

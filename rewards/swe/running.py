@@ -44,15 +44,23 @@ class Run:
 
 
 def run_tests(
-    sandbox: Sandbox, instance: Instance, patch: str, *, timeout: float, twins_for: Sequence[str] = ()
+    sandbox: Sandbox,
+    instance: Instance,
+    patch: str,
+    *,
+    timeout: float,
+    twins_for: Sequence[str] = (),
+    comparisons: bool = True,
 ) -> Run:
     """Apply `patch` and run the hidden tests, watched; with `twins_for`, the twins of these tests in their place.
+
+    `comparisons` is as in `twins_of`.
 
     The sandbox must be started and hold the task's base. Raises `SandboxError` for what is not the patch's doing.
     """
     if instance.base_patch and not (base := apply(sandbox, instance.base_patch)).applied:
         raise SandboxError(f"{instance.repo}: the patch that makes its base does not apply: {base.output[-300:]}")
-    twins = hidden_twins(sandbox, instance, twins_for) if twins_for else ()
+    twins = hidden_twins(sandbox, instance, twins_for, comparisons=comparisons) if twins_for else ()
     applied = apply(sandbox, patch) if patch else ApplyResult(applied=True)
     if not applied.applied or (twins_for and not twins):
         return Run(applied=applied)
@@ -74,7 +82,9 @@ def run_tests(
     )
 
 
-def hidden_twins(sandbox: Sandbox, instance: Instance, tests: Sequence[str]) -> tuple[Twins, ...]:
+def hidden_twins(
+    sandbox: Sandbox, instance: Instance, tests: Sequence[str], *, comparisons: bool = True
+) -> tuple[Twins, ...]:
     """The twins of these tests, made of the hidden tests as they are with the base, before any patch is applied."""
     places = [place for test in tests if (place := place_of(test)) is not None]
     files = [path for path in parse_diff(instance.test_patch).paths if path.endswith(".py")]
@@ -95,7 +105,7 @@ def hidden_twins(sandbox: Sandbox, instance: Instance, tests: Sequence[str]) -> 
             source = sandbox.read(f"{folder}/{path}", limit=LARGEST_FILE).decode()
         except (OSError, UnicodeDecodeError):
             continue
-        if (twins := twins_of(path, source, tests)) is not None:
+        if (twins := twins_of(path, source, tests, comparisons=comparisons)) is not None:
             found.append(twins)
     sandbox.exec(f"rm -rf {folder} /tmp/hidden.index /tmp/test.patch")
     return tuple(found)

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import ast
 import copy
-import random
 import re
 import secrets
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+
+from stepgym.rewards.swe.unequal import is_literal, nothing, other, unequal
 
 _EQUAL = frozenset(
     f"assert{kind}"
@@ -88,8 +89,11 @@ def place_of(test: str) -> TestPlace | None:
     return TestPlace("/".join(parts[:-1]), parts[-1], match["name"]) if len(parts) > 1 else None
 
 
-def twins_of(path: str, source: str, tests: Iterable[str]) -> Twins | None:
-    """The twin of a file of tests; None where it holds none of `tests`, or cannot be read."""
+def twins_of(path: str, source: str, tests: Iterable[str], *, comparisons: bool = True) -> Twins | None:
+    """The twin of a file of tests; None where it holds none of `tests`, or cannot be read.
+
+    Without `comparisons` they stay as they are, and only the end is another.
+    """
     here = {test: place for test in tests if (place := place_of(test)) is not None and place.is_in(path)}
     if not here:
         return None
@@ -99,7 +103,7 @@ def twins_of(path: str, source: str, tests: Iterable[str]) -> Twins | None:
             tree = ast.parse(source)
             functions = _functions(tree, {(place.owner, place.name) for place in here.values()})
             twinned = {id(function) for function in functions.values()}
-            _Writer(twinned).visit(tree)
+            _Writer(twinned, comparisons).visit(tree)
             text = ast.unparse(ast.fix_missing_locations(tree))
     except (SyntaxError, ValueError, RecursionError):
         return None
@@ -131,8 +135,8 @@ def _bodies(owner: str, classes: dict[str, ast.ClassDef], seen: set[str]) -> Ite
 class _Writer(ast.NodeTransformer):
     """Makes twins of the functions it is given."""
 
-    def __init__(self, twinned: Collection[int]) -> None:
-        self._twinned = twinned
+    def __init__(self, twinned: Collection[int], comparisons: bool) -> None:
+        self._twinned, self._comparisons = twinned, comparisons
         self._leaks = f"t{secrets.token_hex(4)}"
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -146,12 +150,12 @@ class _Writer(ast.NodeTransformer):
             return node
         body = _Body(self._leaks)
         described, rest = (node.body[:1], node.body[1:]) if ast.get_docstring(node) is not None else ([], node.body)
-        inside = [made for statement in rest for made in body.of(statement)] or [ast.Pass()]
+        inside = [made for statement in rest for made in body.of(statement)] if self._comparisons else rest
         (start,) = ast.parse(f"{self._leaks} = []").body
         end = ast.parse(f"if not {self._leaks}:\n    raise AssertionError({secrets.token_hex(4)!r})").body
         # its end is reached whatever happens, and an error on the way does not hide a leak
         give_up = ast.ExceptHandler(type=ast.Name("BaseException", ast.Load()), body=[ast.Pass()])
-        guarded = ast.Try(body=inside, handlers=[give_up], orelse=[], finalbody=end)
+        guarded = ast.Try(body=inside or [ast.Pass()], handlers=[give_up], orelse=[], finalbody=end)
         node.body = [*described, start, guarded]
         return node
 
@@ -173,11 +177,11 @@ class _Body(ast.NodeTransformer):
             return [self._or_leak(_statement("assert 0")), self._tried(node)]
         left, right = test.left, test.comparators[0]
         if isinstance(test.ops[0], ast.Eq):
-            pairs = _unequal(left, right)
+            pairs = unequal(left, right)
         elif isinstance(test.ops[0], ast.In):
-            pairs = [(_other(left) if _is_literal(left) else left, ast.List([_nothing()], ast.Load()))]
-            if _is_literal(left):
-                pairs.append((_other(left), right))
+            pairs = [(other(left) if is_literal(left) else left, ast.List([nothing()], ast.Load()))]
+            if is_literal(left):
+                pairs.append((other(left), right))
         else:
             return [self._or_leak(_statement("assert 0")), self._tried(node)]
         made = [ast.Assert(ast.Compare(a, test.ops, [b]), None) for a, b in pairs]
@@ -196,9 +200,9 @@ class _Body(ast.NodeTransformer):
             return node
         first, second, *rest = call.args
         if name in _EQUAL:
-            pairs = _unequal(first, second)
+            pairs = unequal(first, second)
         elif name == "assertIn":
-            pairs = [(first, ast.List([_nothing()], ast.Load()))]
+            pairs = [(first, ast.List([nothing()], ast.Load()))]
         elif name in ("assertRaises", "assertRaisesRegex"):
             return [self._or_leak(self._call(call, [first, ast.Name("int", ast.Load())])), self._tried(node)]
         else:
@@ -237,57 +241,6 @@ class _Body(ast.NodeTransformer):
 
 def _statement(text: str) -> ast.stmt:
     return ast.parse(text).body[0]
-
-
-def _nothing() -> ast.expr:
-    """An object that is equal to no other."""
-    return ast.parse("object()", mode="eval").body
-
-
-def _unequal(left: ast.expr, right: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    """Pairs in the place of two that ought to be equal. An expected literal does not stand in them as it is."""
-    if _is_literal(right):
-        return [(left, _nothing())] if _is_plain(right) else [(left, _other(right)), (left, _nothing())]
-    if _is_literal(left):
-        return [(_nothing(), right)] if _is_plain(left) else [(_other(left), right), (_nothing(), right)]
-    return [(left, _nothing()), (_nothing(), right)]
-
-
-def _is_literal(node: ast.expr) -> bool:
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return all(map(_is_literal, node.elts))
-    if isinstance(node, ast.Dict):
-        return all(each is not None and _is_literal(each) for each in [*node.keys, *node.values])
-    if isinstance(node, ast.UnaryOp):
-        return isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
-    return isinstance(node, ast.Constant)
-
-
-def _is_plain(node: ast.expr) -> bool:
-    """None, True, False and the like have no other value of their kind that could not be a right answer at times."""
-    return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool) or node.value is ...)
-
-
-def _other(node: ast.expr) -> ast.expr:
-    """A literal of the same kind with another value, which no test can have expected."""
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        more: ast.expr = ast.Constant(secrets.token_hex(8))
-        elements = [*map(_other, node.elts), more]
-        return ast.Set(elements) if isinstance(node, ast.Set) else type(node)(elements, ast.Load())
-    if isinstance(node, ast.Dict):
-        values = [_other(each) for each in node.values]
-        return ast.Dict([*node.keys, ast.Constant(secrets.token_hex(8))], [*values, ast.Constant(1)])
-    if isinstance(node, ast.UnaryOp):
-        return ast.UnaryOp(node.op, _other(node.operand))
-    assert isinstance(node, ast.Constant)
-    value = node.value
-    if isinstance(value, str):
-        return ast.Constant(value + secrets.token_hex(4))
-    if isinstance(value, bytes):
-        return ast.Constant(value + secrets.token_hex(4).encode())
-    if isinstance(value, int | float | complex) and not isinstance(value, bool):
-        return ast.Constant(value + random.SystemRandom().randrange(10**6, 10**7))
-    return _nothing()
 
 
 def _means_anything(node: ast.AST) -> bool:

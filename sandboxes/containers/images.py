@@ -34,9 +34,7 @@ class Images:
         `ledger` is a file that names what was pulled, so that another process goes on with the same budget.
         """
         if (keep is not None and keep < 1) or free_bytes < 0:
-            raise ConfigError(
-                f"a budget of images keeps at least 1, and free space is no debt; not {keep}, {free_bytes}"
-            )
+            raise ConfigError(f"images are kept from 1 on, and bytes free from 0 on, not {keep} and {free_bytes}")
         self._keep, self._free_bytes, self._ledger = keep, free_bytes, ledger
         self._lock = threading.RLock()
         self._pulling: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -61,6 +59,7 @@ class Images:
             self._users[image] += 1
             if image in self._pulled:
                 self._pulled[image] = self._pulled.pop(image)
+                self._write()
             pulling = self._pulling[image]
         try:
             with pulling:
