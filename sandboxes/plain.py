@@ -142,6 +142,8 @@ class PlainSandbox(ShellSandbox):
 
     def _kill(self) -> None:
         deadline = time.monotonic() + _KILL_SECONDS
+        for process in self._processes:  # one that is about to begin does not show its mark yet
+            process.kill()
         while found := list(self._alive()):
             for pid in found:
                 with contextlib.suppress(ProcessLookupError):

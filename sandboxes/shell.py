@@ -97,7 +97,7 @@ class Shell:
 
         `over_limit` is asked every `WATCH_SECONDS` and says which limit was gone beyond, or nothing.
         """
-        nonce = secrets.token_hex(16).encode()
+        nonce = b"n" + secrets.token_hex(16)[1:].encode()  # no number: a script that skips it ends the shell
         try:
             self.channel.send(b"%08d%b%b%b" % (len(script), script, stdin, nonce), deadline)
             return self._receive(nonce, deadline, capture, over_limit)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import re
+import secrets
 import shutil
 import socket
 import stat
@@ -574,7 +575,7 @@ def test_the_network_of_the_host_is_out_of_reach(sandbox: Sandbox) -> None:
         with contextlib.suppress(OSError):
             accepted.append(listener.accept())
 
-    name = f"\0stepgym-test-{os.getpid()}"
+    name = f"\0stepgym-test-{secrets.token_hex(8)}"
     with contextlib.ExitStack() as stack:
         ports = []
         for family, address in (
