@@ -38,9 +38,8 @@ class Oracle:
         self._process.communicate(timeout=30)
 
 
-@pytest.fixture(scope="session")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
-    """swebench in an environment of its own, made once and kept in the cache folder."""
+def swebench_python() -> Path:
+    """The Python of an environment that has swebench; made if it is not there. Raises `RuntimeError`."""
     if not CACHE.exists():
         CACHE.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE.parent) as made:  # renamed when it is whole
@@ -52,10 +51,20 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
                 check=False,
             )
             if done.returncode != 0:
-                pytest.skip(f"pip cannot install swebench {VERSION}: {done.stderr.strip()[-300:]}")
+                raise RuntimeError(f"pip cannot install swebench {VERSION}: {done.stderr.strip()[-300:]}")
             with suppress(OSError):  # another run was faster
                 Path(made).rename(CACHE)
             Path(made).mkdir(exist_ok=True)
-    process = Oracle(CACHE / "bin" / "python", tmp_path_factory.mktemp("oracle"))
+    return CACHE / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    """swebench in an environment of its own, made once and kept in the cache folder."""
+    try:
+        python = swebench_python()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    process = Oracle(python, tmp_path_factory.mktemp("oracle"))
     yield process
     process.close()

@@ -190,7 +190,7 @@ def test_words_of_the_repository_itself_are_no_finding() -> None:
         ("hello\n", "this is not a diff"),
         ("@@ -1 +1 @@\n-a\n+b\n", "a hunk that belongs to no file"),
         ("--- a/x\n+++ b/x\n", "no hunk follows"),
-        ("--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n-a\n+b\n", "hunk 1 has other lines"),
+        ("--- a/x\n+++ b/x\n@@ -1,5 +1,5 @@\n-a\n+b\n", "hunk 1 has other lines"),
         ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n@@ what @@\n", ""),
         ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n@@ -x @@\n", "hunk 2 has a header"),
         ("diff --git a/x b/x\n--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n", "different files"),

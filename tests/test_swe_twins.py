@@ -28,6 +28,7 @@ class CalcTest(Base):
         self.assertEqual(dict(a=add(1, 1)), {"a": 2})
         self.assertIn(add(1, 1), [2, 3])
         self.assertAlmostEqual(add(1.0, 2.0), 3.0)
+        self.assertEqual(add(1e300, 0), 1e300)
 
     def test_truth(self):
         self.assertTrue(add(1, 1) == 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from sys import stdlib_module_names
 
@@ -59,7 +59,8 @@ def guard_patch(patch: str, *, gold: str = "", test_patch: str = "", eval_script
     removed = tuple(dict.fromkeys(finding.path for finding in findings if finding.kind in REMOVABLE))
     kept = given.without(removed)
     instead = trusted.only([path for path in removed if path in trusted.paths])
-    return GuardedPatch(text=kept.text + instead.text, removed=removed, findings=findings, flaws=given.flaws)
+    text = replace(kept, ended=True).text + instead.text if instead.files else kept.text
+    return GuardedPatch(text=text, removed=removed, findings=findings, flaws=given.flaws)
 
 
 def inspect_patch(patch: str, *, gold: str = "", test_patch: str = "", eval_script: str = "") -> tuple[Finding, ...]:

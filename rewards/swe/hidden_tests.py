@@ -79,9 +79,10 @@ class HiddenTests:
     ungraded where they do not: then it is the machine or the task that is too slow, and not the patch. What else breaks
     is ungraded too.
 
-    It cannot tell an honest program from one that gives the expected values because they were written into it, and it
-    runs code under test and tests in one process: code that is written against this very class, finds the recorder in
-    memory, tells twins from tests by their code, and puts everything back, would be believed.
+    It cannot tell an honest program from one that gives the expected values because they were written into it, or
+    because it reads them from the variables of a test that compares with a variable. And it runs code under test and
+    tests in one process: code that is written against this very class, finds the recorder in memory, and tells twins
+    from tests by their code, would be believed.
     """
 
     sandbox: str | SandboxPool = "namespace"

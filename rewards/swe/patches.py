@@ -16,6 +16,8 @@ from stepgym.rewards.swe.patch_names import git_name, stripped_name, unquoted_na
 LARGEST = 20_000_000
 """Characters of a diff that is read."""
 MOST_FILES = 10_000
+MOST_LOST = 3
+"""Blank lines that may be missing at the very end, where they were stripped: GNU patch adds them, and git does not."""
 
 _HUNK = re.compile(r"@@ -\d+(?:,(\d{1,9}))? \+\d+(?:,(\d{1,9}))? @@")
 _HEADER = re.compile(
@@ -102,11 +104,14 @@ class Diff:
     files: tuple[FilePatch, ...] = ()
     flaw: str = ""
     """What is wrong with it as a whole, or nothing."""
+    ended: bool = True
+    """False where the last line of its last file has no end, for which git refuses it and patch may."""
 
     @property
     def text(self) -> str:
         """The diff as git would write it; empty where nothing was understood."""
-        return "".join(file.text for file in self.files)
+        text = "".join(file.text for file in self.files)
+        return text if self.ended else text.removesuffix("\n")
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -121,11 +126,14 @@ class Diff:
 
     def without(self, paths: Collection[str]) -> Diff:
         """What is left when every part that touches one of `paths` is taken out."""
-        return Diff(tuple(file for file in self.files if not set(file.paths) & set(paths)), self.flaw)
+        return self._of(tuple(file for file in self.files if not set(file.paths) & set(paths)))
 
     def only(self, paths: Collection[str]) -> Diff:
         """The parts that touch one of `paths`."""
-        return Diff(tuple(file for file in self.files if set(file.paths) & set(paths)), self.flaw)
+        return self._of(tuple(file for file in self.files if set(file.paths) & set(paths)))
+
+    def _of(self, files: tuple[FilePatch, ...]) -> Diff:
+        return Diff(files, self.flaw, ended=self.ended or not files or files[-1] is not self.files[-1])
 
 
 def parse_diff(text: str) -> Diff:
@@ -139,7 +147,7 @@ def parse_diff(text: str) -> Diff:
         if len(files) > MOST_FILES:
             return Diff(flaw=f"the diff touches more than {MOST_FILES:,} files")
     nothing = "" if files or not text.strip() else "this is not a diff: it names no file"
-    return Diff(tuple(files), reader.flaw or nothing)
+    return Diff(tuple(files), reader.flaw or nothing, ended=text.endswith("\n") or not reader.to_the_end)
 
 
 class _Reader:
@@ -151,6 +159,8 @@ class _Reader:
             self._lines.pop()
         self._at = 0
         self.flaw = ""
+        self.to_the_end = False
+        """Whether the last file's part reaches to the end of the text."""
 
     def _line(self, ahead: int = 0) -> str:
         at = self._at + ahead
@@ -184,6 +194,7 @@ class _Reader:
             self._at += 2
             flaw = self._hunks()
         text = "\n".join(self._lines[start : self._at]) + "\n"
+        self.to_the_end = self._at >= len(self._lines)
         return names.patch(text, binary, flaw)
 
     def _binary(self) -> bool:
@@ -213,8 +224,10 @@ class _Reader:
 
     def _hunk(self, old: int, new: int) -> bool:
         while old > 0 or new > 0:
+            if self._at >= len(self._lines):
+                return old == new <= MOST_LOST
             sign = self._line()[:1]
-            if self._at >= len(self._lines) or sign not in ("", " ", "-", "+", "\\"):
+            if sign not in ("", " ", "-", "+", "\\"):
                 return False
             old -= sign in ("", " ", "-")
             new -= sign in ("", " ", "+")

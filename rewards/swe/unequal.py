@@ -55,5 +55,5 @@ def other(node: ast.expr) -> ast.expr:
     if isinstance(value, bytes):
         return ast.Constant(value + secrets.token_hex(4).encode())
     if isinstance(value, int | float | complex) and not isinstance(value, bool):
-        return ast.Constant(value + random.SystemRandom().randrange(10**6, 10**7))
+        return ast.Constant(-2 * value - random.SystemRandom().randrange(10**6, 10**7))  # another for 1e300 too
     return nothing()
