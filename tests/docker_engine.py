@@ -155,16 +155,18 @@ def _below(process: Path) -> Iterator[int]:
             yield from _below(Path("/proc", child))
 
 
-def base_image() -> Path:
-    """The smallest Debian that debootstrap makes, as a tar file."""
+def base_image(*packages: str) -> Path:
+    """The smallest Debian that debootstrap makes, with these packages, as a tar file."""
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    image = Path.home() / ".cache" / "stepgym-tests" / f"{release}-{platform.machine()}.tar"
+    name = "-".join([release, platform.machine(), *packages])
+    image = Path.home() / ".cache" / "stepgym-tests" / f"{name}.tar"
     if image.is_file():
         return image
     image.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stepgym-debootstrap-") as folder:
         root, packed = Path(folder, "root"), Path(folder, "root.tar")
-        _run(["debootstrap", "--variant=minbase", release, str(root), _mirror(release)])
+        more = [f"--include={','.join(packages)}"] if packages else []
+        _run(["debootstrap", "--variant=minbase", *more, release, str(root), _mirror(release)])
         _run(["tar", "-C", str(root), *(f"--exclude=./{each}" for each in LEFT_OUT), "-cf", str(packed), "."])
         partial = image.with_suffix(f".{os.getpid()}")
         shutil.copyfile(packed, partial)

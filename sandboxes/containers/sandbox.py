@@ -119,7 +119,9 @@ class DockerSandbox(ShellSandbox):
             self._make()
 
     def close(self) -> None:
-        """See `Sandbox.close`."""
+        """See `Sandbox.close`. A command in progress ends with `SandboxError`."""
+        if self._running:
+            remove_container(self._name)
         with self._lock:
             self._remove()
             while self._tags:
