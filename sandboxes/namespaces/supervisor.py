@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -117,9 +118,13 @@ class Supervisor:
             return self._deaths.pop(pid, None)
 
     def stop(self) -> None:
-        """Kill everything, the launcher included. From any thread; `close` is still to be called."""
+        """Let everything end, the launcher included. From any thread; `close` is still to be called.
+
+        The launcher ends by itself where its owner is gone: killed, it would leave its child to others to reap.
+        """
         self._stopped = True
-        self._process.kill()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the sandbox: its processes, namespaces and mounts."""
@@ -158,7 +163,7 @@ class Supervisor:
         try:
             socket.send_fds(self._socket, [message], list(descriptors))
         except OSError as error:
-            raise SandboxError(f"the sandbox has ended ({error})") from error
+            raise self._ended(str(error)) from error
 
     def _receive(self, deadline: float) -> str:
         """The next answer; deaths that come before it are noted."""
@@ -169,7 +174,7 @@ class Supervisor:
             except TimeoutError:
                 raise SandboxError(f"the sandbox has not answered for {ANSWER_SECONDS:g} s") from None
             except OSError as error:
-                raise SandboxError(f"the sandbox has ended ({error})") from error
+                raise self._ended(str(error)) from error
             if answer is not None:
                 self._owed -= 1
                 if answer.startswith("E"):
@@ -180,8 +185,7 @@ class Supervisor:
         """One message: an answer, or None for a death."""
         data, descriptors, _, _ = socket.recv_fds(self._socket, 1024, 1)
         if not data:
-            how = "it was closed" if self._stopped else "its first process was killed from outside"
-            raise SandboxError(f"the sandbox has ended: {how}")
+            raise self._ended("its first process was killed from outside")
         text = data.decode(errors="replace")
         if text.startswith("D"):
             pid, code = map(int, text[1:].split())
@@ -190,6 +194,9 @@ class Supervisor:
         if descriptors:
             self._listener = socket.socket(fileno=descriptors[0])
         return text
+
+    def _ended(self, why: str) -> SandboxError:
+        return SandboxError(f"the sandbox has ended: {'it was closed' if self._stopped else why}")
 
 
 class ShellProcess:
