@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets are below it
+    os.environ["RAY_TMPDIR"] = folder  # where it writes down which cluster is the machine's
+    Path(folder, "ray").mkdir()
     settings = {"include_dashboard": False, "object_store_memory": 80 << 20, "temp_dir": folder}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **settings}, shutdown_at_exit=False)
     try:
@@ -31,3 +34,4 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         ray.shutdown()
         cluster.shutdown()
         shutil.rmtree(folder)
+        del os.environ["RAY_TMPDIR"]
