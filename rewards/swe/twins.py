@@ -20,6 +20,7 @@ import ast
 import copy
 import re
 import secrets
+import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ _MUST_RAISE = {
 }
 """What an assertion is given that must not hold."""
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_ALONE = threading.Lock()
+"""Held while code is parsed: filters of warnings are the process's, and CPython 3.11 counts the depth of a syntax tree in
+one place for all threads (CPython's issue 106905)."""
 _PYTEST = re.compile(r"(?P<file>[^:\s]+\.py)::(?:(?P<classes>[\w:]+)::)?(?P<name>\w+)(?:\[.*)?", re.DOTALL)
 _UNITTEST = re.compile(r"(?P<name>\w+) \((?P<path>[\w.]+)\)")
 
@@ -98,14 +102,14 @@ def twins_of(path: str, source: str, tests: Iterable[str], *, comparisons: bool 
     if not here:
         return None
     try:
-        with warnings.catch_warnings():
+        with _ALONE, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes and the like, which are the file's own
             tree = ast.parse(source)
             functions = _functions(tree, {(place.owner, place.name) for place in here.values()})
             twinned = {id(function) for function in functions.values()}
             _Writer(twinned, comparisons).visit(tree)
             text = ast.unparse(ast.fix_missing_locations(tree))
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     found = frozenset(test for test, place in here.items() if (place.owner, place.name) in functions)
     return Twins(path, text, found) if found else None
