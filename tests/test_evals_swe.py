@@ -85,12 +85,16 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command("eval", "swe", *words), capture_output=True, text=True, timeout=60)
 
 
-def wait_for_lines(out: Path, count: int) -> None:
+def wait_for_lines(process: subprocess.Popen[str], out: Path, count: int) -> None:
     file = out / "trajectories.jsonl"
-    for _ in range(3000):
+    for _ in range(6000):
         if file.exists() and file.read_bytes().count(b"\n") >= count:
             return
+        if process.poll() is not None:
+            assert process.stderr is not None
+            raise AssertionError(f"the run ended before {count} instances: {process.stderr.read()}")
         time.sleep(0.01)
+    process.kill()
     raise AssertionError("the run does not get on")
 
 
@@ -169,8 +173,8 @@ def test_kill_at_any_moment_loses_nothing_and_does_nothing_twice(tmp_path: Path)
     out = tmp_path / "run"
     words = ("--agent", "gold", "--out", out, "--workers", 2)
     for kept in (1, 4):
-        with subprocess.Popen(command("eval", "swe", *words), stderr=subprocess.DEVNULL) as process:
-            wait_for_lines(out, kept)
+        with subprocess.Popen(command("eval", "swe", *words), stderr=subprocess.PIPE, text=True) as process:
+            wait_for_lines(process, out, kept)
             process.send_signal(signal.SIGKILL)
     with (out / "trajectories.jsonl").open("ab") as file:
         file.write(b'{"version": 1, "trajec')  # a line torn by the kill
@@ -189,7 +193,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_no_sandbox(tmp_path: Path) -
     out = tmp_path / "run"
     words = ("--tasks", written(tmp_path / "tasks.jsonl", task("flags"), hanging), "--agent", "gold", "--out", out)
     with subprocess.Popen(command("eval", "swe", *words), stderr=subprocess.PIPE, text=True) as process:
-        wait_for_lines(out, 1)
+        wait_for_lines(process, out, 1)
         time.sleep(1.0)
         started = time.monotonic()
         process.send_signal(signal.SIGINT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -143,12 +142,3 @@ def test_names_tell_where_tests_stand(name: str, place: TestPlace | None) -> Non
 @pytest.mark.parametrize("source", ["def broken(:\n", "x = 1\n", "def test_y(): pass\n", "(" * 10_000, "\0"])
 def test_files_without_twins(source: str) -> None:
     assert twins_of("tests/a.py", source, ["tests/a.py::test_x"]) is None
-
-
-def test_threads_make_twins_at_once() -> None:
-    nested = "def test_deep():\n    assert " + "(" * 60 + "1" + ")" * 60 + " == 1\n"
-    source = nested + "".join(f"def test_{each}():\n    assert [[[{each}]]] == {each}\n" for each in range(300))
-    tests = [f"tests/test_many.py::test_{each}" for each in range(300)]
-    with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: twins_of("tests/test_many.py", source, tests), range(24)))
-    assert all(twins is not None and twins.tests == frozenset(tests) for twins in made)

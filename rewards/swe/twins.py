@@ -46,8 +46,8 @@ _MUST_RAISE = {
 """What an assertion is given that must not hold."""
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _ALONE = threading.Lock()
-"""Held while code is parsed: filters of warnings are the process's, and CPython 3.11 counts the depth of a syntax tree in
-one place for all threads (CPython's issue 106905)."""
+"""Held while code is parsed: filters of warnings are the process's, and CPython 3.11 counts the depth of a syntax tree
+in one place for all threads (CPython's issue 106905)."""
 _PYTEST = re.compile(r"(?P<file>[^:\s]+\.py)::(?:(?P<classes>[\w:]+)::)?(?P<name>\w+)(?:\[.*)?", re.DOTALL)
 _UNITTEST = re.compile(r"(?P<name>\w+) \((?P<path>[\w.]+)\)")
 
