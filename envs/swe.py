@@ -39,9 +39,9 @@ class SWEEnv(RepositoryEnv):
     The reward is terminal: that of the diff between the base and what the agent leaves, without files that git ignores.
     By default that is 1 if the hidden tests say so in a fresh sandbox, else 0; any other `Reward` is given the diff as
     the attempt's text. A budget that runs out before the submission ends the episode unjudged, with reward 0
-    (`Stop.STEP_LIMIT`), unless `autosubmit`. With `step_reward`, each command earns that too, such as its
-    ``similarity`` to the expert's command at that position (SRL, arXiv 2510.25992); beyond the last of those it earns
-    0.
+    (`Stop.STEP_LIMIT`, `Stop.TIME_LIMIT`), unless `autosubmit`. With `step_reward`, each command earns that too, such
+    as its ``similarity`` to the expert's command at that position (SRL, arXiv 2510.25992); beyond the last of those it
+    earns 0.
 
     ``info["exit_code"]`` is the command's, where one ran.
     """
@@ -137,10 +137,11 @@ class SWEEnv(RepositoryEnv):
         steps_left = self.max_steps - self.index - 1
         if steps_left > 0 and self._seconds < self.max_seconds:
             return Outcome(observation, score)
+        stop = Stop.TIME_LIMIT if steps_left > 0 else Stop.STEP_LIMIT
         if self.autosubmit:
-            return Outcome(observation, self.submitted(), Stop.STEP_LIMIT)
-        why = f"nothing was submitted within the budget of {'time' if steps_left > 0 else 'actions'}"
-        return Outcome(observation, replace(score, why=why), Stop.STEP_LIMIT)
+            return Outcome(observation, self.submitted(), stop)
+        why = f"nothing was submitted within the budget of {'time' if stop is Stop.TIME_LIMIT else 'actions'}"
+        return Outcome(observation, replace(score, why=why), stop)
 
     def _run(self, taken: Shell | Edit) -> ExecResult:
         if isinstance(taken, Edit):

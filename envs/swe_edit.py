@@ -14,9 +14,9 @@ from stepgym.envs.text import Outcome
 from stepgym.errors import ConfigError, SandboxError, TaskError
 from stepgym.records import Score, Status, Stop
 from stepgym.rewards import Reward
-from stepgym.rewards.swe.patches import unsafe_path
 from stepgym.sandboxes import Spec
-from stepgym.tasks.swe_patch import changes, is_test
+from stepgym.tasks.swe_patch import is_test, unsafe_path
+from stepgym.tasks.swe_patch_reading import changes
 
 MOST_SHOWN = 400_000
 """Characters of files in a prompt; the rest of them is left out."""
@@ -124,7 +124,7 @@ class SWEEditEnv(RepositoryEnv):
 
     def _gold_paths(self) -> tuple[str, ...]:
         try:
-            return tuple(change.old for change in changes(self.task.answer) if change.old)
+            return tuple(change.before for change in changes(self.task.answer) if change.before)
         except ValueError as error:
             raise TaskError(f"task {self.task.id!r}: its gold patch cannot be read: {error}") from error
 

@@ -19,7 +19,7 @@ from stepgym.registry import unknown
 from stepgym.rewards import REWARDS, Reward, check_task
 from stepgym.tasks import load
 
-TRUNCATED = frozenset({Stop.STEP_LIMIT, Stop.CHARACTER_LIMIT, Stop.UNGRADED})
+TRUNCATED = frozenset({Stop.STEP_LIMIT, Stop.CHARACTER_LIMIT, Stop.TIME_LIMIT, Stop.UNGRADED})
 """The ends that lie outside the task: a budget ran out, or no verdict could be reached."""
 
 

@@ -30,8 +30,8 @@ from stepgym.evals.swe_report import Counts, SWEReport
 from stepgym.evals.swe_scoring import keep_unusable, write_swe_report
 from stepgym.evals.swe_selection import select
 from stepgym.records import Task
-from stepgym.sandboxes import SANDBOXES, SandboxPool, make
-from stepgym.sandboxes.contract import Spec, make_spec
+from stepgym.sandboxes import SandboxPool, make
+from stepgym.sandboxes.contract import make_spec
 from stepgym.store import JsonLines
 from stepgym.trajectories import StoredTrajectory
 
@@ -82,6 +82,9 @@ class SWEEval(PolicyConfig):
     """Of the sampling."""
     sandbox: str = "namespace"
     """Where commands and tests run: namespace, docker, ray, or ray:docker (on its nodes)."""
+    image: str = ""
+    """What sandboxes are made of for tasks that bring their repository and no image: for docker the name of an image
+    with Python and git, such as python:3.12. The back end's own if not given."""
     memory_gb: float = 4.0
     """Memory of a sandbox."""
     test_seconds: float | None = None
@@ -145,7 +148,7 @@ def swe_folder(config: SWEEval) -> RunFolder:
 @contextmanager
 def hidden_tests(config: SWEEval, folder: RunFolder, kind: type[T]) -> Iterator[T]:
     """The tests of a run, in sandboxes of a pool of its own, which ends with it."""
-    spec = make_spec(Spec(), memory=int(config.memory_gb * 2**30))
+    spec = make_spec(image=config.image, memory=int(config.memory_gb * 2**30))
     with ExitStack() as stack:
         backend: Any = partial(make, config.sandbox)
         if config.sandbox == "docker":
@@ -228,7 +231,7 @@ def _check(config: SWEEval) -> None:
     for name in ("steps", "workers", "patience", "memory_gb", "seconds", "command_seconds"):
         if not getattr(config, name) > 0:
             raise ConfigError(f"{name} must be positive, got {getattr(config, name)}")
-    SANDBOXES.load(config.sandbox.partition(":")[0])
+    make(config.sandbox, image=config.image)
 
 
 def _close(pool: Any) -> None:

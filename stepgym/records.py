@@ -166,6 +166,8 @@ class Stop(StrEnum):
     """The budget of actions ran out."""
     CHARACTER_LIMIT = "character_limit"
     """The budget of characters ran out."""
+    TIME_LIMIT = "time_limit"
+    """The budget of seconds ran out."""
     UNGRADED = "ungraded"
     """The answer could not be judged; the reward of the last step is NaN."""
     ERROR = "error"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from stepgym.errors import TaskError
-from stepgym.tasks.swe_patch import changes, is_test
+from stepgym.tasks.swe_patch import is_test
+from stepgym.tasks.swe_patch_reading import changes
 from stepgym.tasks.swe_source import commit, git
 
 LONGEST_ISSUE = 16_384

@@ -1,72 +1,147 @@
-"""Git's diffs, read without being applied: which files one changes, and the diff that takes it back."""
+"""Unified diffs of git's: which files they change, how, and what is wrong with them.
+
+What is written back (`Diff.text`) holds only what was understood, so that no tool that applies it sees other files than
+were looked at here. Whether it applies to a repository is for that tool to say.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import dropwhile, takewhile
 from pathlib import PurePosixPath
 
-LARGEST = 32 << 20
-"""Characters; a longer patch is refused."""
 TEST_FOLDERS = frozenset({"test", "tests", "testing", "e2e"})
 """As SWE-bench tells test files from others, but by whole names of folders."""
-_HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
-_ORDER = (
-    "old mode ",
-    "new mode ",
-    "deleted file mode ",
-    "new file mode ",
-    "similarity ",
-    "dissimilarity ",
-    "rename from ",
-    "rename to ",
-)
-"""In which order git writes the lines of a header, before ``index``."""
-_SWAPPED = {
-    "new file mode ": "deleted file mode ",
-    "deleted file mode ": "new file mode ",
-    "old mode ": "new mode ",
-    "new mode ": "old mode ",
-    "rename from ": "rename to ",
-    "rename to ": "rename from ",
-}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+SYMLINK, SUBMODULE = "120000", "160000"
+
+
+class Change(StrEnum):
+    """What a diff does to a file."""
+
+    ADDED = "added"
+    DELETED = "deleted"
+    MODIFIED = "modified"
+    RENAMED = "renamed"
+    COPIED = "copied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePatch:
+    """The part of a diff about one file."""
+
+    path: str
+    """Where the file is afterwards or, of a deleted one, was; relative to the repository."""
+    before: str
+    """Where it was; empty for one that was not."""
+    change: Change
+    text: str
+    """This part of the diff, from its header on."""
+    binary: bool = False
+    modes: tuple[str, ...] = ()
+    """File modes that its header names, octal."""
+    flaw: str = ""
+    """Why it cannot be applied, or nothing."""
+
+    @property
+    def after(self) -> str:
+        """Where the file is afterwards; empty for one that is deleted."""
+        return "" if self.change is Change.DELETED else self.path
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file that it touches."""
+        return tuple(dict.fromkeys(path for path in (self.before, self.path) if path))
+
+    @property
+    def unsafe(self) -> str:
+        """Why it must not be applied, or nothing: it may reach outside of the repository."""
+        for path in self.paths:
+            if (why := unsafe_path(path)) != "":
+                return why
+        if SYMLINK in self.modes:
+            return "a symbolic link"
+        return "a submodule" if SUBMODULE in self.modes else ""
+
+    @property
+    def body(self) -> str:
+        """The change without the names of blobs, by which two diffs of one change may differ."""
+        return "\n".join(line for line in self.text.split("\n") if not line.startswith("index "))
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The lines before the first hunk."""
+        return tuple(takewhile(_is_header, self._lines()))
+
+    @property
+    def hunks(self) -> tuple[str, ...]:
+        """The lines from the first hunk on."""
+        return tuple(dropwhile(_is_header, self._lines()))
+
+    def lines(self, sign: str) -> Iterator[str]:
+        """The lines of its hunks that are added (``+``), removed (``-``) or kept (a space)."""
+        return (line[1:] for line in self.hunks if line.startswith(sign))
+
+    def _lines(self) -> list[str]:
+        return self.text.removesuffix("\n").split("\n")
+
+
+def _is_header(line: str) -> bool:
+    return not line.startswith("@@ ")
+
+
+def unsafe_path(path: str) -> str:
+    """Why a path of a diff must not be written to, or nothing."""
+    parts = path.split("/")
+    if path.startswith("/"):
+        return "an absolute path"
+    if ".." in parts:
+        return "a path with '..'"
+    if any(part.lower() == ".git" for part in parts):
+        return "a path inside .git"
+    return "a path with control characters" if _CONTROL.search(path) else ""
 
 
 @dataclass(frozen=True, slots=True)
-class FileChange:
-    """What a diff does to one file."""
+class Diff:
+    """A whole diff."""
 
-    old: str
-    """The file's path before; "" for one that is made."""
-    new: str
-    """And after; "" for one that is removed."""
-    header: tuple[str, ...] = ()
-    """The lines before the first hunk."""
-    hunks: tuple[str, ...] = ()
-    """The lines from the first hunk on."""
+    files: tuple[FilePatch, ...] = ()
+    flaw: str = ""
+    """What is wrong with it as a whole, or nothing."""
+    ended: bool = True
+    """False where the last line of its last file has no end, for which git refuses it and patch may."""
 
     @property
-    def path(self) -> str:
-        """The path by which one speaks of the file."""
-        return self.new or self.old
+    def text(self) -> str:
+        """The diff as git would write it; empty where nothing was understood."""
+        text = "".join(file.text for file in self.files)
+        return text if self.ended else text.removesuffix("\n")
 
     @property
-    def binary(self) -> bool:
-        """There is no text to compare."""
-        return any(line.startswith(("GIT binary patch", "Binary files ")) for line in self.header)
+    def paths(self) -> tuple[str, ...]:
+        """Every file that it touches, in order, each once."""
+        return tuple(dict.fromkeys(path for file in self.files for path in file.paths))
 
+    @property
+    def flaws(self) -> tuple[str, ...]:
+        """Why it cannot be applied, a sentence each."""
+        found = tuple(f"{file.path or 'a file without a name'}: {file.flaw}" for file in self.files if file.flaw)
+        return (self.flaw, *found) if self.flaw else found
 
-def changes(patch: str) -> tuple[FileChange, ...]:
-    """The files that a diff changes, in its order. Raises `ValueError`, saying why, for what is no diff of git's."""
-    if len(patch) > LARGEST:
-        raise ValueError(f"it is longer than {LARGEST >> 20} MiB")
-    if not patch.strip():
-        raise ValueError("it is empty")
-    found = [_change(block) for block in _blocks(patch.split("\n"))]
-    if not found:
-        raise ValueError("no line says which file it changes (diff --git, ---, +++)")
-    return tuple(found)
+    def without(self, paths: Collection[str]) -> Diff:
+        """What is left when every part that touches one of `paths` is taken out."""
+        return self._of(tuple(file for file in self.files if not set(file.paths) & set(paths)))
+
+    def only(self, paths: Collection[str]) -> Diff:
+        """The parts that touch one of `paths`."""
+        return self._of(tuple(file for file in self.files if set(file.paths) & set(paths)))
+
+    def _of(self, files: tuple[FilePatch, ...]) -> Diff:
+        return Diff(files, self.flaw, ended=self.ended or not files or files[-1] is not self.files[-1])
 
 
 def is_test(path: str) -> bool:
@@ -75,158 +150,3 @@ def is_test(path: str) -> bool:
     name = parts[-1] if parts else ""
     named = name == "conftest.py" or (name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py")))
     return named or bool(TEST_FOLDERS & set(parts[:-1]))
-
-
-def reverse(patch: str) -> str:
-    """The diff that takes a diff back. Raises `ValueError` for what `changes` refuses, binary files, and copies."""
-    lines: list[str] = []
-    for change in changes(patch):
-        if change.binary or any(line.startswith("copy ") for line in change.header):
-            raise ValueError(f"the change of {change.path} cannot be taken back without the file")
-        lines += _reversed_header(change)
-        lines += _reversed_hunks(change.hunks)
-    return "\n".join(lines) + "\n"
-
-
-def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
-    """The lines of each file's part. A line inside a hunk is never taken for the beginning of another part."""
-    block: list[str] = []
-    old = new = 0
-    """Lines that the hunk still has, of each side."""
-    hunks = False
-    for line in lines:
-        if (old > 0 or new > 0) and not line.startswith("diff --git "):
-            old -= not line.startswith(("+", "\\"))
-            new -= not line.startswith(("-", "\\"))
-        elif match := _HUNK.match(line):
-            old, new, hunks = _count(match[2]), _count(match[4]), True
-        elif line.startswith("diff --git ") or (line.startswith("--- ") and (hunks or not _begun(block))):
-            if _begun(block):
-                yield block
-            block, old, new, hunks = [], 0, 0, False
-        block.append(line)
-    if _begun(block):
-        yield block
-
-
-def _count(text: str | None) -> int:
-    return 1 if text is None else int(text)
-
-
-def _begun(block: Sequence[str]) -> bool:
-    return any(line.startswith(("diff --git ", "--- ")) for line in block)
-
-
-def _change(block: Sequence[str]) -> FileChange:
-    start = next((index for index, line in enumerate(block) if _HUNK.match(line)), len(block))
-    header, hunks = list(block[:start]), list(block[start:])
-    while hunks and not hunks[-1]:
-        hunks.pop()
-    if not hunks:
-        while header and not header[-1]:
-            header.pop()
-    old, new = _paths(header)
-    return FileChange(old, new, tuple(header), tuple(hunks))
-
-
-def _paths(header: Sequence[str]) -> tuple[str, str]:
-    said = {
-        key: line.removeprefix(key) for line in header for key in ("--- ", "+++ ", *_SWAPPED) if line.startswith(key)
-    }
-    old, new = _path(said.get("--- ", ""), "a/"), _path(said.get("+++ ", ""), "b/")
-    if "--- " not in said:
-        git = next((line for line in header if line.startswith("diff --git ")), "")
-        middle = re.fullmatch(r'diff --git ("?)a/(.{1,4096})\1 ("?)b/(.{1,4096})\3', git)
-        old, new = (_plain(middle[2], middle[1]), _plain(middle[4], middle[3])) if middle else ("", "")
-        if "rename from " in said:
-            old, new = _path(said["rename from "], ""), _path(said.get("rename to ", ""), "")
-    if "new file mode " in said:
-        old = ""
-    if "deleted file mode " in said:
-        new = ""
-    if not old and not new:
-        raise ValueError("a part of it names no file")
-    return old, new
-
-
-def _path(text: str, prefix: str) -> str:
-    name = text.partition("\t")[0].rstrip("\r")
-    if len(name) > 1 and name[0] == name[-1] == '"':
-        name = _unquoted(name[1:-1])
-    return "" if name == "/dev/null" else name.removeprefix(prefix)
-
-
-def _plain(name: str, quote: str) -> str:
-    return _unquoted(name) if quote else name
-
-
-def _unquoted(text: str) -> str:
-    """A path as git quotes it: octal escapes of its bytes."""
-    plain = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8) & 255), text)
-    plain = re.sub(r"\\(.)", lambda match: {"t": "\t", "n": "\n", "r": "\r"}.get(match[1], match[1]), plain)
-    return plain.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def _reversed_header(change: FileChange) -> Iterator[str]:
-    swapped: list[str] = []
-    for line in change.header:
-        key = next((key for key in _SWAPPED if line.startswith(key)), "")
-        index = re.fullmatch(r"index ([0-9a-f]+)\.\.([0-9a-f]+)(.*)", line)
-        if key:
-            swapped.append(_SWAPPED[key] + line.removeprefix(key))
-        elif index:
-            swapped.append(f"index {index[2]}..{index[1]}{index[3]}")
-        elif not line.startswith(("diff --git ", "--- ", "+++ ")):
-            swapped.append(line)
-    rank = {key: number for number, key in enumerate(_ORDER)}
-    swapped.sort(key=lambda line: next((rank[key] for key in _ORDER if line.startswith(key)), len(rank)))
-    old, new = change.old or change.new, change.new or change.old
-    yield f"diff --git {_quoted(f'a/{new}')} {_quoted(f'b/{old}')}"
-    yield from swapped
-    if change.hunks:
-        yield f"--- {_ended(f'a/{change.new}')}" if change.new else "--- /dev/null"
-        yield f"+++ {_ended(f'b/{change.old}')}" if change.old else "+++ /dev/null"
-
-
-def _ended(path: str) -> str:
-    """A path in a line of its own, where one with a blank is followed by a tab."""
-    return f"{path}\t" if " " in path and _quoted(path) == path else _quoted(path)
-
-
-def _quoted(path: str) -> str:
-    """A path as git writes it: one with other than plain characters in quotes, its bytes in octal."""
-    if path.isascii() and path.isprintable() and '"' not in path and "\\" not in path:
-        return path
-    plain = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-    shown = (plain.get(chr(byte), chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in path.encode())
-    return '"' + "".join(shown) + '"'
-
-
-def _reversed_hunks(lines: Sequence[str]) -> Iterator[str]:
-    """Removed lines stand before added ones, so each run of changes is turned round."""
-    added: list[str] = []
-    removed: list[str] = []
-    last = removed
-    for line in lines:
-        if line.startswith("-"):
-            last = added
-            added.append("+" + line[1:])
-        elif line.startswith("+"):
-            last = removed
-            removed.append("-" + line[1:])
-        elif line.startswith("\\") and (added or removed):
-            last.append(line)
-        else:
-            yield from [*removed, *added]
-            added, removed = [], []
-            match = _HUNK.match(line)
-            yield (
-                f"@@ -{_span(match[3], match[4])} +{_span(match[1], match[2])} @@{line[match.end() :]}"
-                if match
-                else line
-            )
-    yield from [*removed, *added]
-
-
-def _span(start: str, count: str | None) -> str:
-    return start if count is None else f"{start},{count}"

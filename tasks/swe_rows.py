@@ -16,7 +16,9 @@ from stepgym.errors import TaskError
 from stepgym.records import Task
 from stepgym.tasks.rows import LONE_SURROGATE, Row
 from stepgym.tasks.swe import EvalType, Instance, swe_task
-from stepgym.tasks.swe_patch import changes, is_test, reverse
+from stepgym.tasks.swe_patch import is_test
+from stepgym.tasks.swe_patch_reading import changes
+from stepgym.tasks.swe_patch_reversal import reverse
 from stepgym.tasks.swe_scripts import END, START, derived_script, image_name, parser_name
 
 MARKS = ("FAIL_TO_PASS", "PASS_TO_PASS", "test_patch", "patch", "eval_script")
@@ -124,7 +126,7 @@ class _Reader:
         try:
             changes(patch)
         except ValueError as error:
-            raise self.error(f"{key} is not a diff: {error}") from error
+            raise self.error(f"{key} cannot be applied: {error}") from error
         return patch if patch.endswith("\n") else patch + "\n"
 
     def reversed(self, key: str) -> str:
@@ -178,6 +180,6 @@ class _Reader:
         first, _, rest = setup.partition("\n")
         shown = [first, "set -uxo pipefail", rest] if first.startswith("#!") else ["#!/bin/bash", setup]
         test_patch = self.text("test_patch")
-        files = shlex.join(change.old for change in changes(test_patch) if change.old) if test_patch else ""
+        files = shlex.join(change.before for change in changes(test_patch) if change.before) if test_patch else ""
         back = [f"git checkout {base} -- {files}"] if files else []
         return "\n".join([*shown, f": '{START}'", tests[-1], f": '{END}'", *back]) + "\n"

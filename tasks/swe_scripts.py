@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stepgym.tasks.swe_patch import changes
+from stepgym.tasks.swe_patch_reading import changes
 
 START, END = ">>>>> Start Test Output", ">>>>> End Test Output"
 EXIT_CODE = ">>>>> Test Exit Code"
@@ -100,8 +100,8 @@ def eval_script(
     `before` are the lines that make everything ready, and `files` what is put back where there is no patch.
     """
     touched = changes(test_patch) if test_patch else ()
-    old = list(dict.fromkeys(change.old for change in touched if change.old)) if files is None else list(files)
-    new = list(dict.fromkeys(change.new for change in touched if change.new and change.new not in old))
+    old = list(dict.fromkeys(change.before for change in touched if change.before)) if files is None else list(files)
+    new = list(dict.fromkeys(change.after for change in touched if change.after and change.after not in old))
     back = [f"git checkout {base} -- {shlex.join(old)}"] if old else []
     if new:  # an agent may have made files of these names
         back.append(f"rm -f -- {shlex.join(new)}")
@@ -168,7 +168,7 @@ def _directives(repo: str, test_patch: str) -> list[str]:
     if repo == "python/mypy":  # its tests are cases in data files
         cases = re.findall(r"\[case ([^\]\s]{1,200})\]", test_patch)
         return [shlex.quote(" or ".join(dict.fromkeys(cases)))]
-    files = [change.new for change in changes(test_patch) if change.new and not change.new.endswith(DATA)]
+    files = [change.after for change in changes(test_patch) if change.after and not change.after.endswith(DATA)]
     if repo == "django/django":
         files = [file.removesuffix(".py").removeprefix("tests/").replace("/", ".") for file in files]
     return [shlex.quote(file) for file in files]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stepgym.records import Task
 from stepgym.tasks.swe import Instance, swe_task
-from stepgym.tasks.swe_patch import changes
+from stepgym.tasks.swe_patch_reading import changes
 from stepgym.tasks.swe_scripts import eval_script
 from stepgym.tasks.swe_source import PACKAGED
 from stepgym.tasks.txtar import read_txtar
@@ -49,7 +49,7 @@ def small_task(path: Path) -> Task:
 def _script(files: dict[str, str], base: str) -> str:
     """Every test module by its name, so that no other file takes part."""
     names = {name.removeprefix("base/") for name in files if name.startswith("base/")}
-    names |= {change.new for change in changes(files["test.patch"])}
+    names |= {change.after for change in changes(files["test.patch"])}
     modules = [
         name.removesuffix(".py").replace("/", ".") for name in sorted(names) if Path(name).name.startswith("test_")
     ]

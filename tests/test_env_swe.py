@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,10 +22,13 @@ from stepgym.codec import encode
 from stepgym.envs import SWEEnv
 from stepgym.errors import ConfigError, SandboxError, TaskError
 from stepgym.rewards.swe.masked import masked
+from stepgym.rewards.swe.repository import checkout
 from stepgym.sandboxes import SandboxPool, Spec, make
 from stepgym.sandboxes.namespaces import sandbox as namespace
 from stepgym.tasks import load
 from stepgym.tasks.swe import KEY, instance_of
+from stepgym.tasks.swe_patch_reading import changes
+from stepgym.tasks.swe_patch_reversal import reverse
 
 SECRET = "test_never_shown"
 
@@ -73,6 +77,24 @@ def test_an_episode_that_is_resolved() -> None:
     assert info["patch"].startswith("diff --git a/pager/")
     assert info["score"].parts
     env.close()
+
+
+def test_a_bug_that_the_task_puts_in_is_there_for_agent_and_judge(tmp_path: Path) -> None:
+    """As SWE-smith has it: what the source holds is right, and `Instance.base_patch` makes it wrong."""
+    task = next(each for each in load("swe-small") if each.id == "swe-small__pager")
+    instance = instance_of(task)
+    shutil.copytree(checkout(instance.source), tmp_path, symlinks=True, dirs_exist_ok=True)
+    subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=task.answer, text=True, check=True)
+    script = instance.eval_script.replace(instance.base_commit, "HEAD")
+    smith = replace(instance, source=str(tmp_path), base_patch=reverse(task.answer), base_commit="", eval_script=script)
+    with SWEEnv([replace(task, meta={KEY: encode(smith)})]) as env:
+        for actions, reward in (((gold_command(task.answer), "submit"), 1.0), (("touch a.txt", "submit"), 0.0)):
+            env.reset()
+            for action in actions:
+                *_, earned, terminated, _, info = env.step(action)
+            assert (earned, terminated) == (reward, True), info["score"].why
+            same = [file.body for file in changes(env.patch)] == [file.body for file in changes(task.answer)]
+            assert same == (reward == 1.0)
 
 
 def test_nothing_handed_in_earns_nothing() -> None:
@@ -187,7 +209,7 @@ def test_time_is_a_budget() -> None:
     assert "<stopped>" in observation
     assert (info["exit_code"], truncated) == (137, False)
     *_, truncated, info = env.step("sleep 30")
-    assert (truncated, info["stop"]) == (True, Stop.STEP_LIMIT)
+    assert (truncated, info["stop"]) == (True, Stop.TIME_LIMIT)
     assert "budget of time" in info["score"].why
 
 

@@ -22,7 +22,7 @@ from stepgym.sandboxes import make
 from stepgym.sandboxes.namespaces import sandbox as namespace
 from stepgym.tasks import load
 from stepgym.tasks.swe import KEY, instance_of
-from stepgym.tasks.swe_patch import changes
+from stepgym.tasks.swe_patch_reading import changes
 
 PAGER = "swe-small__pager"
 
@@ -66,7 +66,7 @@ def test_the_gold_patch_as_edits_resolves_every_task() -> None:
     for task in load("swe-small"):
         observation, _ = env.reset(options={"task": task})
         assert task.prompt in observation
-        assert f"### {changes(task.answer)[0].old}\n```\n" in observation
+        assert f"### {changes(task.answer)[0].before}\n```\n" in observation
         _, reward, terminated, _, info = env.step(f"<think>hm ### x\n</think>\n{gold_edits(task)}")
         assert (reward, terminated, info["score"].parts["format"]) == (1.0, True, 1.0), info["score"].why
     env.close()

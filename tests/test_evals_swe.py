@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from stepgym.tasks.swe import ENVIRONMENT, KEY, instance_of
 from stepgym.tasks.swe_python import pinned
 from stepgym.tasks.swe_scripts import eval_script
 from stepgym.trajectories import StoredTrajectory, read_trajectories
+from tests.official_harness import BASE, images
 from tests.swebench_process import Oracle
 
 QUICK = ("swe-small__flags", "swe-small__notes", "swe-small__pager")
@@ -61,7 +63,7 @@ def changed(name: str, new: str, change: Callable[[str], str] = str, **fields: A
 
 def hang(script: str) -> str:
     """A script whose tests never end."""
-    return script.replace("python3 -m unittest", "sleep 1000; true")
+    return script.replace("python3 -m unittest", "sleep 1234.5; true")
 
 
 def written(path: Path, *tasks: Task) -> Path:
@@ -82,7 +84,7 @@ def command(*words: object) -> list[str]:
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command("eval", "swe", *words), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command("eval", "swe", *words), capture_output=True, text=True, timeout=120)
 
 
 def wait_for_lines(process: subprocess.Popen[str], out: Path, count: int) -> None:
@@ -96,6 +98,17 @@ def wait_for_lines(process: subprocess.Popen[str], out: Path, count: int) -> Non
         time.sleep(0.01)
     process.kill()
     raise AssertionError("the run does not get on")
+
+
+def processes(words: str) -> list[str]:
+    """Those on this machine with exactly these words, in sandboxes and outside."""
+    wanted = words.replace(" ", "\0").encode() + b"\0"
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):  # ended meanwhile
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == wanted:
+                found.append(entry.name)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +140,29 @@ def test_gold_resolves_everything_and_every_piece_is_kept(gold: Path) -> None:
     assert verdict["tests_status"]["FAIL_TO_PASS"]["failure"] == []
     episode = next(line.trajectory for line in lines(gold) if line.trajectory.task.id == "swe-small__pager")
     assert [step.score.value for step in episode.steps] == [0.0, 1.0]
+
+
+def test_gold_resolves_everything_on_other_machines(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster.address)
+    check_gold(tmp_path / "run", "--sandbox", "ray")
+
+
+def test_gold_resolves_everything_in_containers(docker_engine: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(images(docker_engine, []))
+        except RuntimeError as error:
+            pytest.skip(f"there is no image with git and Python: {error}")
+        check_gold(tmp_path / "run", "--sandbox", "docker", "--image", BASE)
+
+
+def check_gold(out: Path, *words: str) -> None:
+    done = run("--agent", "gold", "--out", out, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert (report["sandbox"], report["resolved"], report["strict"], report["tampered"]) == (words[1], 8, 8, 0)
 
 
 def test_a_finished_run_has_nothing_left_to_do(gold: Path) -> None:
@@ -188,10 +224,16 @@ def test_kill_at_any_moment_loses_nothing_and_does_nothing_twice(tmp_path: Path)
     assert json.loads((out / "report.json").read_text())["strict"] == 8
 
 
-def test_an_interrupted_run_ends_at_once_and_leaves_no_sandbox(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sandbox", ["namespace", "ray"])
+def test_an_interrupted_run_ends_at_once_and_leaves_no_sandbox(
+    sandbox: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sandbox == "ray":
+        monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("ray_cluster").address)
     hanging = changed("pager", "hangs", hang)
     out = tmp_path / "run"
-    words = ("--tasks", written(tmp_path / "tasks.jsonl", task("flags"), hanging), "--agent", "gold", "--out", out)
+    words: list[object] = ["--tasks", written(tmp_path / "tasks.jsonl", task("flags"), hanging), "--sandbox", sandbox]
+    words += ["--agent", "gold", "--out", out]
     with subprocess.Popen(command("eval", "swe", *words), stderr=subprocess.PIPE, text=True) as process:
         wait_for_lines(process, out, 1)
         time.sleep(1.0)
@@ -204,6 +246,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_no_sandbox(tmp_path: Path) -
     assert f"{out} keeps what is finished; the same command goes on from there" in said
     assert "Traceback" not in said
     assert [line.trajectory.task.id for line in lines(out)] == ["swe-small__flags"]
+    assert processes("sleep 1234.5") == []
 
 
 def test_broken_instances_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -418,6 +461,8 @@ def test_settings_that_cannot_work_leave_no_run(tmp_path: Path) -> None:
     for settings, error, why in (
         ({"agent": "gold", "ids": ("pager",)}, UnknownNameError, "task"),
         ({"agent": "gold", "sandbox": "dokcer"}, UnknownNameError, "did you mean 'docker'"),
+        ({"agent": "gold", "sandbox": "ray:dokcer"}, UnknownNameError, "did you mean 'docker'"),
+        ({"agent": "gold", "image": "python:3.12"}, SandboxError, "is a folder with a root file system"),
         ({"agent": "gold", "workers": 0}, ConfigError, "workers must be positive"),
         ({"agent": "bash", "policy": "opneai"}, UnknownNameError, "did you mean 'openai'"),
         ({"agent": "replay"}, TaskError, "no task is left"),

@@ -172,6 +172,21 @@ def test_ctrl_c_ends_the_command_on_its_node() -> None:
         assert sandbox.exec("cat kept").output == "x"
 
 
+def test_closing_ends_the_command_on_its_node() -> None:
+    try:
+        sandbox = RaySandbox(Spec()).start()
+    except SandboxError as error:
+        pytest.skip(f"no namespaces here: {error}")
+    closing = threading.Timer(1.0, sandbox.close)
+    closing.start()
+    started = time.monotonic()
+    with pytest.raises(SandboxError):
+        sandbox.exec("sleep 4321.4", timeout=100)
+    closing.join()
+    assert time.monotonic() - started < 15
+    assert running("sleep 4321.4") == []
+
+
 def test_a_time_out_is_the_command_s_own() -> None:
     with make() as sandbox:
         result = sandbox.exec("echo partly; sleep 4321.6", timeout=0.5)

@@ -167,22 +167,38 @@ def test_a_runner_that_cannot_be_watched_leaves_the_strict_verdict_open(pool: Sa
     assert scored(HiddenTests(pool, value="resolved"), own, core("return a - b + 0")).value == 0.0
 
 
-def test_a_bug_that_was_put_in_is_solved_by_taking_it_out(tests: HiddenTests, task: Task, tmp_path: Path) -> None:
+def smith_task(task: Task, folder: Path, bug: dict[str, str]) -> Task:
     """As SWE-smith has it: the repository is right, a patch makes it wrong, and the tests are its own."""
     instance = instance_of(task)
     files = {**BASE, "calc/core.py": BASE["calc/core.py"].replace("a - b", "a + b")}
     files[HIDDEN] = UNITTEST_TESTS
-    write_files({name: text.encode() for name, text in files.items()}, tmp_path / "right")
-    wrong = diff({"calc/core.py": BASE["calc/core.py"]}, files)
+    write_files({name: text.encode() for name, text in files.items()}, folder)
     script = "\n".join(
         line for line in instance.eval_script.split("\n") if line.startswith(("#!", "set", "cd", ":", "python3"))
     )
-    smith = changed(task, source=str(tmp_path / "right"), base_patch=wrong, test_patch="", eval_script=script)
+    return changed(task, source=str(folder), base_patch=diff(bug, files), test_patch="", eval_script=script)
+
+
+def test_a_bug_that_was_put_in_is_solved_by_taking_it_out(tests: HiddenTests, task: Task, tmp_path: Path) -> None:
+    smith = smith_task(task, tmp_path, {"calc/core.py": BASE["calc/core.py"]})
     assert scored(tests, smith, task.answer).value == 1.0
     assert scored(tests, smith, core("return a - b + 0")).value == 0.0
     always = core("return type('Any', (int,), {'__eq__': lambda *all: True})(a)")
     judged = tests.judge(smith, always)
     assert (judged.verdict.resolved, judged.verdict.strict) == (True, False)
+
+
+def test_the_base_is_the_same_however_often_a_patch_is_tried(tests: HiddenTests, task: Task, tmp_path: Path) -> None:
+    """Its context being another, the patch is applied only by GNU patch, after git has failed three times."""
+    wrong = "from calc.sign import MINUS\n\n\ndef add(a, b):\n    return a + MINUS * b\n"
+    smith = smith_task(task, tmp_path, {"calc/core.py": wrong, "calc/sign.py": "MINUS = -1\n"})
+    head = "diff --git a/calc/core.py b/calc/core.py\n--- a/calc/core.py\n+++ b/calc/core.py\n@@ -1,5 +1,5 @@\n"
+    context = " from calc import sign\n \n \n def add(a, b):\n"
+    patch = f"{head}{context}-    return a + MINUS * b\n+    return a - MINUS * b\n"
+    judged = tests.judge(smith, patch)
+    assert judged.applied is not None
+    assert judged.applied.how == "patch --fuzz=5"
+    assert judged.verdict.strict, judged.why
 
 
 def test_verdicts_do_not_depend_on_who_runs_beside(tests: HiddenTests, task: Task) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from stepgym.rewards.swe.findings import Kind
 from stepgym.rewards.swe.guard import guard_patch
-from stepgym.rewards.swe.patches import Change, parse_diff
+from stepgym.tasks.swe_patch import Change
+from stepgym.tasks.swe_patch_reading import parse_diff
 
 
 def git(folder: Path, *command: str, given: bytes = b"") -> bytes:
@@ -187,7 +188,7 @@ def test_words_of_the_repository_itself_are_no_finding() -> None:
 @pytest.mark.parametrize(
     ("text", "flaw"),
     [
-        ("hello\n", "this is not a diff"),
+        ("hello\n", "it is not a diff"),
         ("@@ -1 +1 @@\n-a\n+b\n", "a hunk that belongs to no file"),
         ("--- a/x\n+++ b/x\n", "no hunk follows"),
         ("--- a/x\n+++ b/x\n@@ -1,5 +1,5 @@\n-a\n+b\n", "hunk 1 has other lines"),

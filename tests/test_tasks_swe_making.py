@@ -21,7 +21,7 @@ from stepgym.sandboxes import make
 from stepgym.tasks import load
 from stepgym.tasks.swe import instance_of
 from stepgym.tasks.swe_git import commits
-from stepgym.tasks.swe_patch import changes
+from stepgym.tasks.swe_patch_reading import changes
 from stepgym.tasks.swe_pypi import releases
 from stepgym.tasks.swe_python import environment, pinned
 from stepgym.tasks.swe_source import git, materialise
@@ -65,7 +65,7 @@ def test_two_sdists_are_cut_in_two(tmp_path: Path) -> None:
     old, new = packed(tmp_path / "old.tar.gz", OLD), packed(tmp_path / "new.tar.gz", NEW)
     found = releases("Some.Thing", old, new, ("1.0", "1.1"), tmp_path / "scratch")
     assert found.id == "some-thing__1.0-1.1"
-    assert {(change.old, change.new) for change in changes(found.gold)} == {
+    assert {(change.before, change.after) for change in changes(found.gold)} == {
         ("src/thing.py", "src/thing.py"),
         ("CHANGES.md", "CHANGES.md"),
         ("gone.txt", ""),

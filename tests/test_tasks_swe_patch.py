@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepgym.tasks.swe_patch import FileChange, changes, is_test, reverse
+from stepgym.tasks.swe_patch import is_test
+from stepgym.tasks.swe_patch_reading import changes
+from stepgym.tasks.swe_patch_reversal import reverse
 from stepgym.tasks.swe_source import commit, git
 
 LINES = st.lists(
@@ -48,7 +50,7 @@ def test_the_files_are_those_git_names_and_the_reverse_takes_it_back(before: Fil
             with pytest.raises(ValueError, match="empty"):
                 changes(diff)
             return
-        found = {(change.old, change.new) for change in changes(diff)}
+        found = {(change.before, change.after) for change in changes(diff)}
         changed = {path for path in {*was, *is_} if was.get(path) != is_.get(path)}
         assert found == {(path if path in was else "", path if path in is_ else "") for path in changed}
         assert reverse(reverse(diff)) == diff
@@ -63,9 +65,9 @@ def test_renames_modes_and_binary_files() -> None:
         "rename from x.py\nrename to y.py\n"
     )
     (change,) = changes(renamed)
-    assert (change.old, change.new, change.hunks) == ("x.py", "y.py", ())
+    assert (change.before, change.after, change.hunks) == ("x.py", "y.py", ())
     (back,) = changes(reverse(renamed))
-    assert (back.old, back.new) == ("y.py", "x.py")
+    assert (back.before, back.after) == ("y.py", "x.py")
     assert "old mode 100755\nnew mode 100644" in reverse(renamed)
     binary = "diff --git a/x.png b/x.png\nindex 1..2 100644\nBinary files a/x.png and b/x.png differ\n"
     assert changes(binary)[0].binary
@@ -75,8 +77,9 @@ def test_renames_modes_and_binary_files() -> None:
 
 def test_a_plain_diff() -> None:
     plain = "--- a/x\t2020\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n--- a/y\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n"
-    assert [(change.old, change.new) for change in changes(plain)] == [("x", "x"), ("y", "")]
-    assert changes(plain)[0] == FileChange("x", "x", ("--- a/x\t2020", "+++ b/x"), ("@@ -1 +1 @@", "-a", "+b"))
+    assert [(change.before, change.after) for change in changes(plain)] == [("x", "x"), ("y", "")]
+    first = changes(plain)[0]
+    assert (first.header, first.hunks) == (("--- a/x\t2020", "+++ b/x"), ("@@ -1 +1 @@", "-a", "+b"))
 
 
 @pytest.mark.parametrize("text", ["", " \n", "hello", "@@ -1 +1 @@\n-a\n+b\n", "diff --git nonsense\n"])

@@ -14,7 +14,7 @@ from stepgym.records import Task
 from stepgym.tasks import load
 from stepgym.tasks.commands import ExportConfig, ShowConfig, export, show
 from stepgym.tasks.swe import EvalType, Instance, instance_of
-from stepgym.tasks.swe_patch import changes
+from stepgym.tasks.swe_patch_reading import changes
 from stepgym.tasks.swe_scripts import END, START, eval_script, recorded
 
 GOLD = "diff --git a/p/a.py b/p/a.py\n--- a/p/a.py\n+++ b/p/a.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n"
@@ -161,9 +161,9 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a test without a name": ({"PASS_TO_PASS": [" "]}, "PASS_TO_PASS must be a list"),
     "no tests": ({"PASS_TO_PASS": None}, "PASS_TO_PASS must be a list"),
     "a gold patch of tests": ({"patch": TEST}, "the gold patch touches only tests"),
-    "a gold patch that is none": ({"patch": "x = 2\n"}, "patch is not a diff"),
+    "a gold patch that is none": ({"patch": "x = 2\n"}, "patch cannot be applied: it is not a diff"),
     "no gold patch": ({"patch": " "}, "patch is empty"),
-    "a test patch that is none": ({"test_patch": "assert x"}, "test_patch is not a diff"),
+    "a test patch that is none": ({"test_patch": "assert x"}, "test_patch cannot be applied: it is not a diff"),
     "no test patch": ({"test_patch": None}, "no test_patch"),
     "a patch that is no text": ({"patch": ["x"]}, "patch must be text, not list"),
     "no repository": ({"repo": ""}, "repo is empty"),

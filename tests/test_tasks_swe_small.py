@@ -12,7 +12,8 @@ from stepgym.rewards.swe.grading import grade
 from stepgym.sandboxes import make
 from stepgym.tasks import load
 from stepgym.tasks.swe import Instance, instance_of
-from stepgym.tasks.swe_patch import changes, is_test
+from stepgym.tasks.swe_patch import is_test
+from stepgym.tasks.swe_patch_reading import changes
 from stepgym.tasks.swe_small import FOLDER
 from stepgym.tasks.swe_source import git, materialise, pack, unpack
 from stepgym.tasks.txtar import read_txtar
@@ -67,7 +68,7 @@ def test_the_hidden_tests_are_not_in_the_repository(tmp_path: Path) -> None:
         assert materialise(instance_of(task).source, folder) == instance_of(task).base_commit
         assert git(folder, "log", "--all", "--format=%s").split() == ["base"]
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if ".git" not in path.parts}
-        made = {change.new for change in changes(instance_of(task).test_patch) if not change.old}
+        made = {change.after for change in changes(instance_of(task).test_patch) if not change.before}
         assert not made & files
         assert not {"issue.md", "gold.patch", "tests.json"} & files
 

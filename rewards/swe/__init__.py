@@ -11,16 +11,17 @@ if TYPE_CHECKING:
     from stepgym.rewards.swe.grading import grade
     from stepgym.rewards.swe.guard import GuardedPatch, guard_patch
     from stepgym.rewards.swe.parsers import PARSERS, parse_log, parser_of
-    from stepgym.rewards.swe.patches import Diff, FilePatch, parse_diff
     from stepgym.rewards.swe.record import Outcome, Phase, RunRecord, TestRecord, read_record
     from stepgym.rewards.swe.verdict import Target, TestVerdict, Verdict
+    from stepgym.tasks.swe_patch import Diff, FilePatch
+    from stepgym.tasks.swe_patch_reading import parse_diff
 
 __getattr__ = exports(
     __name__,
     {
         "PARSERS": "stepgym.rewards.swe.parsers",
-        "Diff": "stepgym.rewards.swe.patches",
-        "FilePatch": "stepgym.rewards.swe.patches",
+        "Diff": "stepgym.tasks.swe_patch",
+        "FilePatch": "stepgym.tasks.swe_patch",
         "Finding": "stepgym.rewards.swe.findings",
         "GuardedPatch": "stepgym.rewards.swe.guard",
         "Outcome": "stepgym.rewards.swe.record",
@@ -32,7 +33,7 @@ __getattr__ = exports(
         "Verdict": "stepgym.rewards.swe.verdict",
         "grade": "stepgym.rewards.swe.grading",
         "guard_patch": "stepgym.rewards.swe.guard",
-        "parse_diff": "stepgym.rewards.swe.patches",
+        "parse_diff": "stepgym.tasks.swe_patch_reading",
         "parse_log": "stepgym.rewards.swe.parsers",
         "parser_of": "stepgym.rewards.swe.parsers",
         "read_record": "stepgym.rewards.swe.record",

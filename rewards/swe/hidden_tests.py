@@ -23,7 +23,6 @@ from stepgym.registry import unknown
 from stepgym.rewards.swe.findings import REMOVABLE, Kind
 from stepgym.rewards.swe.grading import grade, status_of
 from stepgym.rewards.swe.guard import GuardedPatch, guard_patch
-from stepgym.rewards.swe.patches import parse_diff
 from stepgym.rewards.swe.record import RunRecord
 from stepgym.rewards.swe.repository import ApplyResult, spec_for
 from stepgym.rewards.swe.running import Run, run_tests
@@ -31,6 +30,7 @@ from stepgym.rewards.swe.statuses import PASSED, PASSING
 from stepgym.rewards.swe.verdict import Target, Verdict
 from stepgym.sandboxes import SANDBOXES, Sandbox, SandboxPool, Spec, make
 from stepgym.tasks.swe import Instance, instance_of
+from stepgym.tasks.swe_patch_reading import parse_diff
 
 MOST_TOLD = 3
 PATIENCE, SLACK = 4.0, 10.0

@@ -196,6 +196,21 @@ def prepare(sandbox: Sandbox, instance: Instance) -> str:
     return done.output.split()[-1]
 
 
+def commit_base(sandbox: Sandbox, instance: Instance) -> None:
+    """Put the bug in that makes the base (`Instance.base_patch`), as a commit, with the history as it is.
+
+    A patch that is tried upon it in several ways finds the same base each time. Raises `SandboxError`.
+    """
+    if not instance.base_patch:
+        return
+    done = apply(sandbox, instance.base_patch)
+    if not done.applied:
+        raise SandboxError(f"{instance.repo}: the patch that makes its base does not apply: {done.output[-300:]}")
+    made = sandbox.exec(f"{GIT} add --all && {GIT} commit --quiet --no-verify --message base", timeout=SECONDS)
+    if not made.ok:
+        raise SandboxError(f"{instance.repo}: its base cannot be committed: {made.why or made.output[-300:]}")
+
+
 def diff(sandbox: Sandbox, instance: Instance, base: str = "") -> str:
     """What was changed since the base, as git tells it; new files included, ignored ones not.
 

@@ -6,15 +6,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepgym.errors import SandboxError
 from stepgym.rewards.swe.marks import START
-from stepgym.rewards.swe.patches import parse_diff
 from stepgym.rewards.swe.record import RunRecord
 from stepgym.rewards.swe.recording import Recording
-from stepgym.rewards.swe.repository import GIT, ApplyResult, apply
+from stepgym.rewards.swe.repository import GIT, ApplyResult, apply, commit_base
 from stepgym.rewards.swe.twins import Twins, place_of, twins_of
 from stepgym.sandboxes import Sandbox
 from stepgym.tasks.swe import Instance
+from stepgym.tasks.swe_patch_reading import parse_diff
 from stepgym.tasks.swe_scripts import recorded
 
 LARGEST_LOG = 64 << 20
@@ -58,8 +57,7 @@ def run_tests(
 
     The sandbox must be started and hold the task's base. Raises `SandboxError` for what is not the patch's doing.
     """
-    if instance.base_patch and not (base := apply(sandbox, instance.base_patch)).applied:
-        raise SandboxError(f"{instance.repo}: the patch that makes its base does not apply: {base.output[-300:]}")
+    commit_base(sandbox, instance)
     twins = hidden_twins(sandbox, instance, twins_for, comparisons=comparisons) if twins_for else ()
     applied = apply(sandbox, patch) if patch else ApplyResult(applied=True)
     if not applied.applied or (twins_for and not twins):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from stepgym.errors import TaskError
 from stepgym.records import Attempt, Score, Task
 from stepgym.rewards.similarity import SequenceSimilarity
-from stepgym.rewards.swe.patches import Diff, parse_diff
+from stepgym.tasks.swe_patch import Diff
+from stepgym.tasks.swe_patch_reading import parse_diff
 
 LONGEST = 1 << 20
 """Characters of a patch that is compared."""

@@ -138,15 +138,26 @@ class RaySandbox(Sandbox):
         self._call("reset", seconds=START_SECONDS)
 
     def close(self) -> None:
-        """See `Sandbox.close`. What was on a node that is lost counts as closed."""
+        """See `Sandbox.close`. A command in progress ends with `SandboxError`.
+
+        What was on a node that is lost counts as closed.
+        """
+        if (held := self._held) is not None:
+            self._end(held)  # before the lock, which a command in progress holds until then
         with self._lock:
-            held, self._held = self._held, None
-            if held is not None:
-                held.fleet.add(held.node, -1)
-                try:
-                    held.ask("close", seconds=FILE_SECONDS)
-                except NodeLostError:
-                    held.fleet.forget(held.node)
+            if self._held is not None:
+                self._end(self._held)
+
+    def _end(self, held: _Held) -> None:
+        try:
+            held.ask("close", seconds=FILE_SECONDS)
+        except NodeLostError:
+            held.fleet.forget(held.node)
+        finally:
+            with self._lock:
+                if self._held is held:
+                    self._held = None
+                    held.fleet.add(held.node, -1)
 
     def _call(self, method: str, *args: Any, seconds: float, **kwargs: Any) -> Any:
         with self._lock:

@@ -1,17 +1,12 @@
-"""Unified diffs as git writes them, read safely: which files, what kind of change, and what is wrong with them.
-
-What is written back (`Diff.text`) holds only what was understood, so that no tool that applies it sees other files than
-were looked at here. Whether it applies to a repository is for that tool to say.
-"""
+"""Reads unified diffs safely, as ``git apply`` does: what is not understood of a text is not part of the diff."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator
 
-from stepgym.rewards.swe.patch_names import git_name, stripped_name, unquoted_name
+from stepgym.tasks.swe_patch import Change, Diff, FilePatch
+from stepgym.tasks.swe_patch_names import git_name, stripped_name, unquoted_name
 
 LARGEST = 20_000_000
 """Characters of a diff that is read."""
@@ -24,116 +19,6 @@ _HEADER = re.compile(
     r"(old mode|new mode|deleted file mode|new file mode|copy from|copy to|rename from|rename to|similarity index"
     r"|dissimilarity index|index) (.*)"
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-SYMLINK, SUBMODULE = "120000", "160000"
-
-
-class Change(StrEnum):
-    """What a diff does to a file."""
-
-    ADDED = "added"
-    DELETED = "deleted"
-    MODIFIED = "modified"
-    RENAMED = "renamed"
-    COPIED = "copied"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilePatch:
-    """The part of a diff about one file."""
-
-    path: str
-    """Where the file is afterwards or, of a deleted one, was; relative to the repository."""
-    before: str
-    """Where it was; empty for one that was not."""
-    change: Change
-    text: str
-    """This part of the diff, from its header on."""
-    binary: bool = False
-    modes: tuple[str, ...] = ()
-    """File modes that its header names, octal."""
-    flaw: str = ""
-    """Why it cannot be applied, or nothing."""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every file that it touches."""
-        return tuple(dict.fromkeys(path for path in (self.before, self.path) if path))
-
-    @property
-    def unsafe(self) -> str:
-        """Why it must not be applied, or nothing: it may reach outside of the repository."""
-        for path in self.paths:
-            if (why := unsafe_path(path)) != "":
-                return why
-        if SYMLINK in self.modes:
-            return "a symbolic link"
-        return "a submodule" if SUBMODULE in self.modes else ""
-
-    @property
-    def body(self) -> str:
-        """The change without the names of blobs, by which two diffs of one change may differ."""
-        return "\n".join(line for line in self.text.split("\n") if not line.startswith("index "))
-
-    def lines(self, sign: str) -> Iterator[str]:
-        """The lines of its hunks that are added (``+``), removed (``-``) or kept (a space)."""
-        inside = False
-        for line in self.text.split("\n"):
-            if line.startswith("@@ "):
-                inside = True
-            elif inside and line.startswith(sign):
-                yield line[1:]
-
-
-def unsafe_path(path: str) -> str:
-    """Why a path of a diff must not be written to, or nothing."""
-    parts = path.split("/")
-    if path.startswith("/"):
-        return "an absolute path"
-    if ".." in parts:
-        return "a path with '..'"
-    if any(part.lower() == ".git" for part in parts):
-        return "a path inside .git"
-    return "a path with control characters" if _CONTROL.search(path) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """A whole diff."""
-
-    files: tuple[FilePatch, ...] = ()
-    flaw: str = ""
-    """What is wrong with it as a whole, or nothing."""
-    ended: bool = True
-    """False where the last line of its last file has no end, for which git refuses it and patch may."""
-
-    @property
-    def text(self) -> str:
-        """The diff as git would write it; empty where nothing was understood."""
-        text = "".join(file.text for file in self.files)
-        return text if self.ended else text.removesuffix("\n")
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every file that it touches, in order, each once."""
-        return tuple(dict.fromkeys(path for file in self.files for path in file.paths))
-
-    @property
-    def flaws(self) -> tuple[str, ...]:
-        """Why it cannot be applied, a sentence each."""
-        found = tuple(f"{file.path or 'a file without a name'}: {file.flaw}" for file in self.files if file.flaw)
-        return (self.flaw, *found) if self.flaw else found
-
-    def without(self, paths: Collection[str]) -> Diff:
-        """What is left when every part that touches one of `paths` is taken out."""
-        return self._of(tuple(file for file in self.files if not set(file.paths) & set(paths)))
-
-    def only(self, paths: Collection[str]) -> Diff:
-        """The parts that touch one of `paths`."""
-        return self._of(tuple(file for file in self.files if set(file.paths) & set(paths)))
-
-    def _of(self, files: tuple[FilePatch, ...]) -> Diff:
-        return Diff(files, self.flaw, ended=self.ended or not files or files[-1] is not self.files[-1])
 
 
 def parse_diff(text: str) -> Diff:
@@ -146,8 +31,18 @@ def parse_diff(text: str) -> Diff:
         files.append(file)
         if len(files) > MOST_FILES:
             return Diff(flaw=f"the diff touches more than {MOST_FILES:,} files")
-    nothing = "" if files or not text.strip() else "this is not a diff: it names no file"
+    nothing = "" if files or not text.strip() else "it is not a diff: it names no file"
     return Diff(tuple(files), reader.flaw or nothing, ended=text.endswith("\n") or not reader.to_the_end)
+
+
+def changes(text: str) -> tuple[FilePatch, ...]:
+    """The files that a diff changes, in its order. Raises `ValueError`, saying why, for what cannot be applied."""
+    diff = parse_diff(text)
+    if diff.flaws:
+        raise ValueError(diff.flaws[0])
+    if not diff.files:
+        raise ValueError("it is empty")
+    return diff.files
 
 
 class _Reader:

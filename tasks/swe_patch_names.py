@@ -1,4 +1,4 @@
-"""File names in the headers of diffs, as ``git apply`` reads them."""
+"""File names in the headers of diffs, as ``git apply`` reads them and ``git diff`` writes them."""
 
 from __future__ import annotations
 
@@ -45,3 +45,12 @@ def unquoted_name(name: str) -> str:
 def _unescaped(match: re.Match[bytes]) -> bytes:
     code = match[1]
     return bytes([int(code, 8) & 255]) if code[:1].isdigit() else _LETTERS.get(code, code)
+
+
+def quoted_name(path: str) -> str:
+    """A path as git writes it: one with other than plain characters in quotes, its bytes in octal."""
+    if path.isascii() and path.isprintable() and '"' not in path and "\\" not in path:
+        return path
+    plain = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+    shown = (plain.get(chr(byte), chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in path.encode())
+    return '"' + "".join(shown) + '"'
