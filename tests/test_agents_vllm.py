@@ -1,5 +1,5 @@
 """The vLLM policy on a real engine. vLLM pins its own torch and warns a lot, so it has an environment of its own:
-``make test-vllm`` makes it, with vLLM's CPU build, and runs this file there.
+``make test-cluster`` makes it, with vLLM's CPU build, and runs this file there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stepgym.agents.policy import Sampling
 from stepgym.errors import PolicyError
 from stepgym.records import Message, Reply, Role
 
-pytest.importorskip("vllm", reason="vllm is not installed; `make test-vllm` runs this in an environment of its own")
+pytest.importorskip("vllm", reason="vllm is not installed; `make test-cluster` runs this in an environment of its own")
 
 
 @pytest.fixture(scope="module")

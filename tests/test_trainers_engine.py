@@ -316,7 +316,7 @@ def test_numbers_must_be_finite(name: str) -> None:
     ("settings", "error", "says"),
     [
         ({"recipe": "gpro"}, UnknownNameError, "did you mean 'grpo'"),
-        ({"engine": "openrlhf"}, ConfigError, "not part of this release"),
+        ({"engine": "openrlhf"}, StepgymError, "the engine openrlhf"),
         ({"engine": "locale"}, UnknownNameError, "did you mean 'local'"),
         ({"settings": ("gruop=4",)}, ConfigError, "did you mean 'group'"),
         ({"settings": ("group=many",)}, ConfigError, "settings of grpo.group: expected a whole number"),

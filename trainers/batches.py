@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from stepgym.trainers.backbone import LanguageModel
-from stepgym.trainers.losses import Normalise, token_weights
+from stepgym.trainers.losses import Normalise, extent, token_weights
 from stepgym.trainers.samples import Sample, Term
 
 LOGITS = 2**26
 """Most logits held at a time: 256 MiB in float32, and about as much again for each of the steps to their gradient."""
 
 TERMS = {term: place for place, term in enumerate(Term)}
+
+
+class Counted(Protocol):
+    """What is asked of a sample to say how much its tokens count."""
+
+    @property
+    def term(self) -> Term:
+        """The term that it belongs to."""
+
+    @property
+    def weight(self) -> float:
+        """How much it counts beside the others of its term."""
+
+    @property
+    def trained_count(self) -> int:
+        """Tokens that are learned from."""
+
+
+C = TypeVar("C", bound=Counted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +115,33 @@ def make_batches(
     return [_batch(rows, samples, weights, device) for rows in batches]
 
 
-def sample_weights(samples: Sequence[Sample], normalise: Normalise) -> list[float]:
-    """What one token of each sample counts: a mean over each term's tokens or sequences, times the sample's weight."""
+def sample_weights(
+    samples: Sequence[Counted], normalise: Normalise, *, over_all: Callable[[Tensor], Tensor] | None = None
+) -> list[float]:
+    """What one token of each sample counts: a mean over each term's tokens or sequences, times the sample's weight.
+
+    Where several processes hold a part each, `over_all` adds up a tensor over them.
+    """
     weights = [0.0] * len(samples)
-    for term in Term:
-        rows = [i for i, sample in enumerate(samples) if sample.term is term]
-        counts = torch.tensor([samples[i].trained_count for i in rows])
-        for i, weight in zip(rows, token_weights(counts, normalise).tolist(), strict=True):
+    rows_of = [[i for i, sample in enumerate(samples) if sample.term is term] for term in Term]
+    lengths_of = [torch.tensor([samples[i].trained_count for i in rows]) for rows in rows_of]
+    whole = torch.stack([extent(lengths_B, normalise) for lengths_B in lengths_of])
+    if over_all is not None:
+        whole = over_all(whole)
+    for rows, lengths_B, of_term in zip(rows_of, lengths_of, whole, strict=True):
+        for i, weight in zip(rows, token_weights(lengths_B, normalise, of_term).tolist(), strict=True):
             weights[i] = weight * samples[i].weight
     return weights
+
+
+def minibatches(samples: Sequence[C], count: int, seed: str) -> list[list[C]]:
+    """At most `count` parts of about one size, each with its share of every term, in an order that the seed decides."""
+    parts = min(count, len(samples))
+    if parts <= 1:
+        return [list(samples)] if samples else []
+    shuffled = random.Random(seed).sample(samples, len(samples))
+    shuffled.sort(key=lambda sample: sample.term)
+    return [shuffled[part::parts] for part in range(parts)]
 
 
 def _batch(

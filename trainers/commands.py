@@ -14,6 +14,7 @@ from stepgym.trainers.config import TrainConfig
 
 if TYPE_CHECKING:
     from stepgym.trainers.engine import Training
+    from stepgym.trainers.recipe import Recipe
     from stepgym.trainers.sizes import Sizes
 
 
@@ -28,7 +29,7 @@ def train(config: TrainConfig) -> None:
     try:
         training = run(config)
     except KeyboardInterrupt:
-        if TrainingFolder(config.folder).checkpoint.exists():
+        if TrainingFolder(config.folder).goes_on:
             print(f"\nthe same command goes on from the last checkpoint in {config.folder}", file=sys.stderr)
         raise
     show_training(training)
@@ -90,28 +91,46 @@ def curriculum(config: CurriculumConfig) -> None:
 def show_plan(config: TrainConfig, sizes: Sizes | None = None) -> None:
     """Print what would run on a model of these sizes; by default those of the model that it starts from."""
     from stepgym.trainers.engine import check_engine
-    from stepgym.trainers.making import make_recipe, settings_of
+    from stepgym.trainers.making import make_recipe
     from stepgym.trainers.planning import make_plan
     from stepgym.trainers.sizes import sizes_of
 
     check_engine(config.engine)
     recipe = make_recipe(config.recipe, config.settings)
+    if config.engine == "openrlhf":
+        _show_cluster_plan(config, recipe, sizes)
+        return
     plan = make_plan(config, recipe, sizes or sizes_of(config))
     kept = [f"{_size(plan.weights_bytes)} model and optimiser"]
     kept += [f"{_size(plan.critic_bytes)} critic"] if plan.critic_bytes else []
     kept += [f"{_size(plan.frozen_bytes)} frozen models"] if plan.frozen_bytes else []
     kept.append(f"{_size(plan.cache_bytes)} to sample or {_size(plan.activation_bytes)} to learn")
-    print(f"{config.recipe} on the {config.engine} engine, in {config.folder}")
-    print(f"  settings     {' '.join(f'{name}={_line(value)}' for name, value in settings_of(recipe).items())}")
-    print(
-        f"  model        {plan.parameters:,} parameters"
-        + (f", from {config.start}" if config.start else ", random weights")
-    )
+    _show_model(config, recipe, plan.parameters)
     print(f"  tasks        {plan.tasks:,} to learn from, {plan.held_out:,} held out")
     print(f"  steps        {plan.steps:,}, with {plan.updates:,} optimiser updates")
     print(f"  rollouts     at most {plan.rollouts:,} to learn from, {plan.evaluation_rollouts:,} to evaluate")
     print(f"  tokens       at most {plan.sampled_tokens:,} sampled")
     print(f"  memory       about {_size(plan.memory_bytes)}, besides Python's and torch's own: {', '.join(kept)}")
+
+
+def _show_cluster_plan(config: TrainConfig, recipe: Recipe, sizes: Sizes | None) -> None:
+    from stepgym.trainers.cluster.checks import model_place
+    from stepgym.trainers.cluster.planning import make_cluster_plan, plan_lines
+    from stepgym.trainers.sizes import huggingface_sizes
+
+    plan = make_cluster_plan(config, recipe, sizes or huggingface_sizes(model_place(config.start, "start")))
+    _show_model(config, recipe, plan.parameters)
+    for line in plan_lines(config, plan):
+        print(f"  {line}")
+
+
+def _show_model(config: TrainConfig, recipe: Recipe, parameters: int) -> None:
+    from stepgym.trainers.making import settings_of
+
+    print(f"{config.recipe} on the {config.engine} engine, in {config.folder}")
+    print(f"  settings     {' '.join(f'{name}={_line(value)}' for name, value in settings_of(recipe).items())}")
+    start = f"from {config.start}" if config.start else "random weights"
+    print(f"  model        {parameters:,} parameters, {start}")
 
 
 def _line(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from tyro.conf import Positional
 
 from stepgym.errors import ConfigError
+from stepgym.trainers.cluster.config import ClusterConfig
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
@@ -39,7 +40,7 @@ class TrainConfig:
     recipe: Positional[str]
     """How to learn: sft, grpo, ppo, srl, holistic, guide-grpo, guide-ppo, a2d-decomposer, a2d-reasoner."""
     engine: str = "local"
-    """Where: local, one process on a CPU or a GPU."""
+    """Where: local, one process on a CPU or a GPU; openrlhf, a Ray cluster with vLLM and DeepSpeed."""
     settings: tuple[str, ...] = ()
     """Settings of the recipe, as name=value; --plan lists them."""
     tasks: tuple[str, ...] = ("addition?level=2&count=2000&split=train",)
@@ -101,13 +102,16 @@ class TrainConfig:
     """Of matrix products. bfloat16 pays on GPUs, and on CPUs that have its instructions for models wider than some
     hundred; smaller ones lose. Weights, the optimiser and sums stay in float32. HuggingFace models are sampled in it
     too, by other kernels than they are trained with, so that log-probabilities differ in the third digit before
-    anything was learned. The old ones are not computed again: a token is weighed by what it was sampled with."""
+    anything was learned. The old ones are not computed again: a token is weighed by what it was sampled with. The
+    engine openrlhf is always in bfloat16, with the optimiser in float32."""
     seed: int = 0
     """Seeds everything; on a CPU the run repeats bit for bit."""
     device: str = "cpu"
     """Where the model is: cpu, cuda, cuda:1."""
     threads: int = 1
     """CPU threads. A small model gains little from more, and loses much where other programs keep the cores busy."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """The parts of a run with the engine openrlhf, and where they are."""
     plan: bool = False
     """Print what would run, and stop."""
 

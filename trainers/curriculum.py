@@ -35,12 +35,9 @@ from stepgym.errors import ConfigError, StoreError
 from stepgym.store import write_whole
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.curve import Stretch, draw_curve
-from stepgym.trainers.engine import Training, train
-from stepgym.trainers.making import make_recipe
+from stepgym.trainers.engine import Training, check_run, train
 from stepgym.trainers.metrics import StepRecord, read_metrics
-from stepgym.trainers.planning import make_plan
 from stepgym.trainers.report_page import image, number, table, whole_page
-from stepgym.trainers.sizes import sizes_of
 from stepgym.trainers.training_folder import TrainingFolder
 
 REPORT = "report.html"
@@ -86,7 +83,7 @@ def run_curriculum(stages: Sequence[TrainConfig], out: Path) -> list[Training]:
     if TrainingFolder(out).config.exists():
         raise StoreError(f"{out} is the folder of a training run; choose another folder with --out")
     for stage in stages:  # so that none is refused when those before it have been trained
-        make_plan(stage, make_recipe(stage.recipe, stage.settings), sizes_of(stages[0]))
+        check_run(replace(stage, start=stages[0].start, model=stages[0].model))
     done: list[Training] = []
     for stage in stages:
         done.append(train(stage))

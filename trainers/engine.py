@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepgym.errors import ConfigError
 from stepgym.registry import unknown
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.making import make_recipe
 from stepgym.trainers.metrics import HeldOut
 
-ENGINES = {"local": "one process, on a CPU or a GPU"}
+ENGINES = {
+    "local": "one process, on a CPU or a GPU",
+    "openrlhf": "a Ray cluster, with vLLM and DeepSpeed",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +45,31 @@ def train(config: TrainConfig) -> Training:
     """
     check_engine(config.engine)
     recipe = make_recipe(config.recipe, config.settings)
+    if config.engine == "openrlhf":
+        from stepgym.trainers.cluster.engine import ClusterEngine
+
+        return ClusterEngine(config, recipe).run()
     from stepgym.trainers.local import LocalEngine
 
     return LocalEngine(config, recipe).run()
 
 
+def check_run(config: TrainConfig) -> None:
+    """Raises what `train` would before it has trained anything or written a file."""
+    check_engine(config.engine)
+    recipe = make_recipe(config.recipe, config.settings)
+    if config.engine == "openrlhf":
+        from stepgym.trainers.cluster.checks import check
+
+        check(config, recipe)
+        return
+    from stepgym.trainers.planning import make_plan
+    from stepgym.trainers.sizes import sizes_of
+
+    make_plan(config, recipe, sizes_of(config))
+
+
 def check_engine(name: str) -> None:
-    """Raises `UnknownNameError`, or `ConfigError` for an engine that this release does not have."""
-    if name == "openrlhf":
-        raise ConfigError(
-            "the engine 'openrlhf' (Ray, vLLM, DeepSpeed) is not part of this release; use --engine local"
-        )
+    """Raises `UnknownNameError`."""
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)

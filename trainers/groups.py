@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from stepgym.records import Score
 from stepgym.trainers.recipe import Group, Source
 
 
@@ -39,7 +40,8 @@ def play_groups(source: Source, *, tasks: int, copies: int, rounds: int, useful:
 def measure(played: Played) -> Mapping[str, float]:
     """What the log says of a step's attempts. Means are over graded attempts, and NaN if there is none."""
     graded = [trajectory for group in played.groups for trajectory in group.trajectories if trajectory.graded]
-    replies = [step.reply for trajectory in graded for step in trajectory.steps]
+    steps = [step for trajectory in graded for step in trajectory.steps]
+    replies = [step.reply for step in steps]
     return {
         "reward": mean([trajectory.reward for trajectory in graded]),
         "groups": len(played.groups),
@@ -48,7 +50,14 @@ def measure(played: Played) -> Mapping[str, float]:
         "reply_tokens": mean([len(reply.tokens) for reply in replies]),
         "cut_replies": mean([not reply.finished for reply in replies]),
         "empty_replies": mean([not reply.text.strip() for reply in replies]),
+        **measure_parts([step.score for step in steps]),
     }
+
+
+def measure_parts(scores: Sequence[Score]) -> Mapping[str, float]:
+    """The mean of each part of the scores, over those that have it: similarity, format, and whatever a reward logs."""
+    names = sorted({name for score in scores for name in score.parts})
+    return {f"part_{name}": mean([score.parts[name] for score in scores if name in score.parts]) for name in names}
 
 
 def measure_guided(groups: Sequence[Group]) -> Mapping[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from stepgym.trainers import losses
 from stepgym.trainers.backbone import LanguageModel
-from stepgym.trainers.batches import TokenBatch, make_batches
+from stepgym.trainers.batches import TokenBatch, make_batches, minibatches
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.critic import Critic
 from stepgym.trainers.precision import casting
@@ -67,7 +66,7 @@ class Learner:
         updates = [
             self._update(part)
             for epoch in range(self.recipe.epochs)
-            for part in self._minibatches(samples, f"{self.config.seed}/order/{step}/{epoch}")
+            for part in minibatches(samples, self.recipe.minibatches, f"{self.config.seed}/order/{step}/{epoch}")
         ]
         names = updates[0].measures
         return Update(
@@ -91,15 +90,6 @@ class Learner:
         assert self.critic is not None, "only a CriticRecipe asks for values"
         return self._each(samples, self.critic.values)
 
-    def _minibatches(self, samples: Sequence[Sample], seed: str) -> list[list[Sample]]:
-        """Parts of about one size, each with its share of every term's samples."""
-        parts = min(self.recipe.minibatches, len(samples))
-        if parts == 1:
-            return [list(samples)]
-        shuffled = random.Random(seed).sample(samples, len(samples))
-        shuffled.sort(key=lambda sample: sample.term)
-        return [shuffled[part::parts] for part in range(parts)]
-
     def _update(self, samples: Sequence[Sample]) -> Update:
         """One optimiser update, its gradient accumulated over as many passes as memory asks for."""
         self.optimiser.zero_grad()
@@ -121,9 +111,7 @@ class Learner:
     def _losses(self, batch: TokenBatch) -> Iterator[Loss]:
         with self._casting():
             logprobs_N = batch.logprobs(self.model)
-        loss = self.recipe.loss(logprobs_N, batch)
-        rehearsal = losses.nll(logprobs_N, batch.weights_of(Term.REHEARSAL))
-        yield Loss(loss.value + rehearsal, loss.measures)
+        yield total_loss(self.recipe, logprobs_N, batch)
         if self.critic is not None and isinstance(self.recipe, CriticRecipe):
             with self._casting():
                 values_N = self.critic.values(batch)
@@ -145,3 +133,10 @@ class Learner:
             for i in batch.samples:
                 numbers[i] = tuple(next(scores) if trained else 0.0 for trained in samples[i].trained)
         return [numbers[i] for i in range(len(samples))]
+
+
+def total_loss(recipe: Recipe, logprobs_N: Tensor, batch: TokenBatch) -> Loss:
+    """What the policy is trained by: the recipe's loss, and what is rehearsed besides."""
+    loss = recipe.loss(logprobs_N, batch)
+    rehearsal = losses.nll(logprobs_N, batch.weights_of(Term.REHEARSAL))
+    return Loss(loss.value + rehearsal, loss.measures)

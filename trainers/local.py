@@ -7,16 +7,13 @@ optimiser and the step to go on exactly as if it had not been.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
-from statistics import fmean
 
 import torch
 
-from stepgym.errors import ConfigError
 from stepgym.progress import Progress
 from stepgym.records import Task
 from stepgym.store import JsonLines
@@ -24,15 +21,14 @@ from stepgym.tasks import load
 from stepgym.trainers.backbone import Backbone, RunState, TokenPolicy
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.engine import Training
-from stepgym.trainers.idleness import say_ungraded, why_idle
 from stepgym.trainers.learner import Learner
-from stepgym.trainers.metrics import HeldOut, StepRecord, read_metrics
+from stepgym.trainers.metrics import HeldOut, StepRecord, note, read_metrics
+from stepgym.trainers.openings import Openings
+from stepgym.trainers.outcome import outcome
 from stepgym.trainers.playing import Table
 from stepgym.trainers.recipe import Recipe
-from stepgym.trainers.report import write_report
-from stepgym.trainers.samples import Sample
 from stepgym.trainers.sft import check_demonstration
-from stepgym.trainers.source import StepSource
+from stepgym.trainers.source import Reading, Setting, StepSource, check_lengths
 from stepgym.trainers.stage import check_stages, evaluation_stage, training_stage
 from stepgym.trainers.starting import first_backbone, load_backbone, saved_run
 from stepgym.trainers.stopping import Stopping
@@ -66,6 +62,17 @@ class LocalEngine:
             self.learner.optimiser.load_state_dict(saved.state.optimiser)
         self.policy = self.backbone.policy(config.recipe, config)
         self.table = Table(config, self.policy, self._solver())
+        self.setting = Setting(
+            config=config,
+            tasks=self.tasks,
+            rehearsal=self.rehearsal,
+            training=self.training,
+            evaluation=self.evaluation,
+            reading=Reading(
+                self.policy.encode, self.backbone.encode, end=self.backbone.end, context=self.backbone.context
+            ),
+            openings=Openings(config.system, self.policy.encode),
+        )
 
     @cached_property
     def first_backbone(self) -> Backbone:
@@ -136,12 +143,7 @@ class LocalEngine:
         groups = self.table.play(self.held_out, 1, self.evaluation, seed=f"{self.config.seed}/held out", temperature=0)
         trajectories = [trajectory for group in groups for trajectory in group.trajectories]
         self.folder.write_trajectories(trajectories)
-        rewards = [trajectory.reward for trajectory in trajectories if trajectory.graded]
-        return HeldOut(
-            reward=fmean(rewards) if rewards else math.nan,
-            graded=len(rewards),
-            ungraded=len(trajectories) - len(rewards),
-        )
+        return HeldOut.of(trajectories)
 
     def save(self) -> None:
         """Write the checkpoint that the run goes on from."""
@@ -151,21 +153,7 @@ class LocalEngine:
 
     def finish(self) -> Training:
         """Draw the curve, write the report."""
-        records = read_metrics(self.folder.metrics)
-        evaluations = [record.held_out for record in records if record.held_out is not None]
-        write_report(self.folder, self.config, self.recipe, records)
-        return Training(
-            folder=self.folder.path,
-            checkpoint=self.folder.checkpoint,
-            curve=self.folder.curve,
-            report=self.folder.report,
-            steps=self.step,
-            idle_steps=sum(record.update is None for record in records if record.step > 0),
-            why_idle=why_idle(records),
-            ungraded=say_ungraded(records),
-            before=evaluations[0],
-            after=evaluations[-1],
-        )
+        return outcome(self.config, self.recipe)
 
     def _look_for_end(self, record: StepRecord) -> None:
         target, held_out = self.config.target, record.held_out
@@ -185,25 +173,3 @@ def instances(recipe: Recipe, task: Task) -> Sequence[Task]:
     """What a run draws from in place of `task`. Raises `TaskError` if nothing can be learned from it."""
     recipe.check(task)
     return recipe.instances(task)
-
-
-def check_lengths(samples: Sequence[Sample], context: int) -> None:
-    """Raises `ConfigError` for what a model of this `context` cannot read at once.
-
-    What it sampled it can read; but a recipe may train it in another, longer prompt.
-    """
-    longest = max((sample.length for sample in samples), default=0)
-    if longest > context:
-        raise ConfigError(
-            f"a sample to learn from has {longest} tokens, more than the model's context of {context}; "
-            "set a smaller max_tokens, choose shorter tasks, or a model with a larger context"
-        )
-
-
-def note(record: StepRecord) -> str:
-    """What the progress bar says."""
-    parts = [f"reward {record.measures['reward']:.3f}"] if "reward" in record.measures else []
-    parts.append(f"loss {record.update.loss:.4f}" if record.update else "nothing to learn from")
-    parts += [f"{record.sampled_per_second:,.0f} tokens/s sampled"] if record.sampled_tokens else []
-    parts += [f"{record.trained_per_second:,.0f} trained"] if record.update else []
-    return ", ".join(parts)

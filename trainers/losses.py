@@ -23,15 +23,24 @@ class Normalise(StrEnum):
     """Each sequence alike: 1 / (B |o_i|). GRPO (Shao et al. 2024, arXiv 2402.03300, equation 3)."""
 
 
-def token_weights(lengths_B: Tensor, normalise: Normalise) -> Tensor:
-    """(B): what one token of each sequence counts, for sequences with `lengths_B` trained tokens. In all they count 1.
+def extent(lengths_B: Tensor, normalise: Normalise) -> Tensor:
+    """How many tokens or sequences a mean over sequences with `lengths_B` trained tokens is taken over, a scalar.
 
-    A sequence without trained tokens counts nothing, and is not one of the B.
+    A sequence without trained tokens is not one of them. The extents of parts add up to that of the whole.
     """
     lengths = lengths_B.double()
-    if normalise is Normalise.TOKEN:
-        return torch.where(lengths > 0, 1 / lengths.sum(), 0.0)
-    return torch.where(lengths > 0, 1 / (lengths * (lengths > 0).sum()), 0.0)
+    return lengths.sum() if normalise is Normalise.TOKEN else (lengths > 0).double().sum()
+
+
+def token_weights(lengths_B: Tensor, normalise: Normalise, whole: Tensor | None = None) -> Tensor:
+    """(B): what one token of each sequence counts, for sequences with `lengths_B` trained tokens. In all they count 1.
+
+    If these are part of more, `whole` is the `extent` of all. A sequence without trained tokens counts nothing.
+    """
+    lengths = lengths_B.double()
+    over = extent(lengths, normalise) if whole is None else whole
+    shared = over if normalise is Normalise.TOKEN else lengths * over
+    return torch.where(lengths > 0, 1 / shared, 0.0)
 
 
 def group_advantages(rewards_G: Tensor, *, scale: bool = True, epsilon: float = 1e-6) -> Tensor:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
+from typing import Self
 
 from stepgym.codec import decode
+from stepgym.records import Trajectory
 from stepgym.store import read_lines
 from stepgym.trainers.learner import Update
 
@@ -19,6 +23,13 @@ class HeldOut:
     """Mean over those that could be graded; NaN if there is none."""
     graded: int
     ungraded: int
+
+    @classmethod
+    def of(cls, trajectories: Sequence[Trajectory]) -> Self:
+        """What these attempts came to."""
+        rewards = [trajectory.reward for trajectory in trajectories if trajectory.graded]
+        reward = fmean(rewards) if rewards else math.nan
+        return cls(reward=reward, graded=len(rewards), ungraded=len(trajectories) - len(rewards))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +62,15 @@ class StepRecord:
         """Tokens gone through in a second of learning; 0 if none were."""
         passed = self.update.tokens * self.update.passes if self.update is not None else 0
         return passed / self.learn_seconds if self.learn_seconds else 0.0
+
+
+def note(record: StepRecord) -> str:
+    """What the progress bar says."""
+    parts = [f"reward {record.measures['reward']:.3f}"] if "reward" in record.measures else []
+    parts.append(f"loss {record.update.loss:.4f}" if record.update else "nothing to learn from")
+    parts += [f"{record.sampled_per_second:,.0f} tokens/s sampled"] if record.sampled_tokens else []
+    parts += [f"{record.trained_per_second:,.0f} trained"] if record.update else []
+    return ", ".join(parts)
 
 
 def read_metrics(path: Path) -> list[StepRecord]:

@@ -83,15 +83,16 @@ def make_plan(config: TrainConfig, recipe: Recipe, model: ModelConfig | Sizes) -
 
 def keeps_first(config: TrainConfig, recipe: Recipe) -> bool:
     """Whether a run holds the model that it started from besides the one that it trains."""
-    return getattr(recipe, "kl", 0.0) > 0 or (_solves(config, recipe) and config.solver is None)
+    return getattr(recipe, "kl", 0.0) > 0 or (takes_solver(config, recipe) and config.solver is None)
 
 
 def solver_sizes(config: TrainConfig, recipe: Recipe) -> Sizes | None:
     """Of the solver, if it is a model of its own. Raises as `sizes_of`."""
-    if config.solver is None or not _solves(config, recipe):
+    if config.solver is None or not takes_solver(config, recipe):
         return None
     return sizes_of(replace(config, start=config.solver))
 
 
-def _solves(config: TrainConfig, recipe: Recipe) -> bool:
+def takes_solver(config: TrainConfig, recipe: Recipe) -> bool:
+    """Whether an environment of the run asks for a frozen solver."""
     return any(stage(config, recipe).takes("solver") for stage in (training_stage, evaluation_stage))

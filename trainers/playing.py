@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -11,11 +10,12 @@ from stepgym.agents.chat import ChatAgent
 from stepgym.agents.policy import Sampling
 from stepgym.agents.rollout import THREADS, Episode, rollout_all
 from stepgym.agents.running import run_to_end
-from stepgym.records import Message, Role, Task, Trajectory
+from stepgym.records import Task, Trajectory
 from stepgym.trainers.backbone import TokenPolicy
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.lockstep import Lockstep, LockstepSolver
 from stepgym.trainers.recipe import Group
+from stepgym.trainers.source import seeds_of
 from stepgym.trainers.stage import Stage
 
 if TYPE_CHECKING:
@@ -28,16 +28,13 @@ class Table:
     def __init__(self, config: TrainConfig, policy: TokenPolicy, solver: TokenPolicy) -> None:
         """`solver` attempts what an environment wants to see solved."""
         self.config, self.policy, self.solver = config, policy, solver
-        self._readers: dict[str, gymnasium.Env[str, str]] = {}
 
     def play(
         self, tasks: Sequence[Task], copies: int, stage: Stage, *, seed: str, temperature: float = 1.0
     ) -> list[Group]:
         """`copies` episodes of each task. The trajectories depend on `seed` and the policy's weights alone."""
-        rng = random.Random(seed)
-        episodes = [
-            Episode(task=task, index=index, seed=rng.getrandbits(31)) for task in tasks for index in range(copies)
-        ]
+        seeds = iter(seeds_of(seed, len(tasks) * copies))
+        episodes = [Episode(task=task, index=index, seed=next(seeds)) for task in tasks for index in range(copies)]
         trajectories: list[Trajectory] = []
         for start in range(0, len(episodes), THREADS):
             trajectories += run_to_end(self._play(episodes[start : start + THREADS], stage, temperature))
@@ -45,14 +42,6 @@ class Table:
             Group(task, tuple(trajectories[start : start + copies]))
             for task, start in zip(tasks, range(0, len(episodes), copies), strict=True)
         ]
-
-    def context(self, task: Task, stage: Stage) -> tuple[int, ...]:
-        """The tokens that the policy is given at the start of an episode of `task`."""
-        if stage.env not in self._readers:
-            self._readers[stage.env] = stage.make((task,))
-        observation, _ = self._readers[stage.env].reset(options={"task": task})
-        system = [Message(Role.SYSTEM, self.config.system)] if self.config.system else []
-        return self.policy.encode([*system, Message(Role.USER, observation)])
 
     async def _play(self, episodes: Sequence[Episode], stage: Stage, temperature: float) -> list[Trajectory]:
         config = self.config

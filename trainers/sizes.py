@@ -19,6 +19,10 @@ class Sizes:
     width: int
     feed_width: int
     """Of the feed-forward layers, all their matrices that widen taken together."""
+    heads: int
+    """Attention heads."""
+    cached_heads: int
+    """Heads that have keys and values of their own."""
     cached_width: int
     """Of the keys of one token in one layer, and of its values."""
     vocabulary: int
@@ -47,6 +51,8 @@ def bundled_sizes(model: ModelConfig) -> Sizes:
         layers=model.layers,
         width=width,
         feed_width=4 * width,
+        heads=model.heads,
+        cached_heads=model.heads,
         cached_width=width,
         vocabulary=vocabulary,
         context=model.context,
@@ -69,13 +75,16 @@ def huggingface_sizes(model: str) -> Sizes:
     text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None) or 1
     head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    cached = getattr(text, "num_key_value_heads", None) or heads
     feed = getattr(text, "intermediate_size", None)
     return Sizes(
         parameters=sum(parameter.numel() for parameter in made.parameters()),
         layers=text.num_hidden_layers,
         width=text.hidden_size,
         feed_width=2 * feed if feed else 4 * text.hidden_size,  # a gate and what it lets through
-        cached_width=head * (getattr(text, "num_key_value_heads", None) or heads),
+        heads=heads,
+        cached_heads=cached,
+        cached_width=head * cached,
         vocabulary=text.vocab_size,
         context=getattr(text, "max_position_embeddings", None) or 2**31,
     )

@@ -1,17 +1,22 @@
-"""What the local engine gives a recipe in one step."""
+"""What an engine gives a recipe in one step: the part that all engines share, and the local one's."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from stepgym.errors import TaskError
+from stepgym.agents.batching import Chat
+from stepgym.errors import ConfigError, TaskError
 from stepgym.records import Message, Role, Task, Trajectory
 from stepgym.tasks.expert_steps import joined
+from stepgym.trainers.config import TrainConfig
+from stepgym.trainers.openings import Openings
 from stepgym.trainers.recipe import Group
 from stepgym.trainers.samples import Sample, Term, demonstration
+from stepgym.trainers.stage import Stage
 
 if TYPE_CHECKING:
     from stepgym.trainers.local import LocalEngine
@@ -34,18 +39,62 @@ class Deck:
         return drawn
 
 
-class StepSource:
-    """The `Source` of one step. Its chance depends on the seed, the step, and how often it was asked."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a model reads, and how much."""
 
-    def __init__(self, engine: LocalEngine, step: int) -> None:
-        self.engine = engine
-        self.seed = f"{engine.config.seed}/{step}"
-        self.deck = Deck(engine.tasks, f"{self.seed}/draw")
+    chat: Callable[[Chat], tuple[int, ...]]
+    """The tokens of a chat, ready for the reply."""
+    text: Callable[[str], Sequence[int]]
+    """The tokens of a text as it stands in a reply."""
+    end: int
+    """The token that ends a reply."""
+    context: int
+    """Most tokens it reads at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What the steps of a run have in common."""
+
+    config: TrainConfig
+    tasks: Sequence[Task]
+    """What is drawn from."""
+    rehearsal: Sequence[Task]
+    training: Stage
+    evaluation: Stage
+    reading: Reading
+    openings: Openings
+
+
+class SeededSource(ABC):
+    """A `Source` of one step whose chance depends on the seed, the step, and how often it was asked."""
+
+    def __init__(self, setting: Setting, step: int) -> None:
+        self.setting = setting
+        self.seed = f"{setting.config.seed}/{step}"
+        self.deck = Deck(setting.tasks, f"{self.seed}/draw")
         self.plays = 0
         self.sampled_tokens = 0
         """Of all replies so far."""
         self.ungraded_why = ""
         """Why the first attempt could not be graded that could not."""
+
+    @abstractmethod
+    def play_groups(self, tasks: Sequence[Task], copies: int, *, seed: str) -> list[Group]:
+        """`copies` episodes of each task with the model as it is."""
+
+    @abstractmethod
+    def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """Under the model as it is."""
+
+    @abstractmethod
+    def reference_logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """Under the model that the run started from."""
+
+    @abstractmethod
+    def values(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """What the critic expects."""
 
     def draw(self, count: int) -> list[Task]:
         """All tasks come up once before any comes up again."""
@@ -54,7 +103,7 @@ class StepSource:
     def play(self, tasks: Sequence[Task], copies: int) -> list[Group]:
         """Episodes with the model as it is."""
         self.plays += 1
-        groups = self.engine.table.play(tasks, copies, self.engine.training, seed=f"{self.seed}/play/{self.plays}")
+        groups = self.play_groups(tasks, copies, seed=f"{self.seed}/play/{self.plays}")
         played = [trajectory for group in groups for trajectory in group.trajectories]
         self.sampled_tokens += sum(len(step.reply.tokens) for trajectory in played for step in trajectory.steps)
         self.ungraded_why = self.ungraded_why or next(filter(None, map(why_ungraded, played)), "")
@@ -62,19 +111,42 @@ class StepSource:
 
     def context(self, task: Task) -> tuple[int, ...]:
         """The tokens of the first observation."""
-        return self.engine.table.context(task, self.engine.training)
+        return self.setting.openings.tokens(task, self.setting.training)
 
     def demonstrate(self, task: Task) -> Sample:
         """The expert steps as one reply, with its end."""
-        return self._shown(task, self.engine.table.context(task, self.engine.evaluation), Term.IMITATION)
+        context = self.setting.openings.tokens(task, self.setting.evaluation)
+        return self._shown(task, context, Term.IMITATION)
 
     def rehearse(self) -> list[Sample]:
         """Demonstrations of what is not to be forgotten, each after its prompt as it stands."""
-        config, tasks = self.engine.config, self.engine.rehearsal
+        config, tasks = self.setting.config, self.setting.rehearsal
         drawn = Deck(tasks, f"{self.seed}/rehearse").draw(config.rehearsed if tasks else 0)
-        contexts = [self.engine.policy.encode([Message(Role.USER, task.prompt)]) for task in drawn]
+        contexts = [self.setting.reading.chat([Message(Role.USER, task.prompt)]) for task in drawn]
         shown = [self._shown(task, context, Term.REHEARSAL) for context, task in zip(contexts, drawn, strict=True)]
         return [replace(sample, weight=config.rehearsal) for sample in shown]
+
+    def _shown(self, task: Task, context: Sequence[int], term: Term) -> Sample:
+        reading = self.setting.reading
+        sample = demonstration(context, [*reading.text(joined(task, task.steps)), reading.end], term=term)
+        if sample.length > reading.context:
+            raise TaskError(
+                f"task {task.id!r}: problem and solution have {sample.length} tokens together, more than the model's "
+                f"context of {reading.context}; leave it out, or choose a model with a larger context"
+            )
+        return sample
+
+
+class StepSource(SeededSource):
+    """The local engine's."""
+
+    def __init__(self, engine: LocalEngine, step: int) -> None:
+        super().__init__(engine.setting, step)
+        self.engine = engine
+
+    def play_groups(self, tasks: Sequence[Task], copies: int, *, seed: str) -> list[Group]:
+        """In this process."""
+        return self.engine.table.play(tasks, copies, self.engine.training, seed=seed)
 
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
         """Under the model as it is."""
@@ -88,15 +160,24 @@ class StepSource:
         """What the critic expects."""
         return self.engine.learner.values(samples)
 
-    def _shown(self, task: Task, context: Sequence[int], term: Term) -> Sample:
-        backbone = self.engine.backbone
-        sample = demonstration(context, [*backbone.encode(joined(task, task.steps)), backbone.end], term=term)
-        if sample.length > backbone.context:
-            raise TaskError(
-                f"task {task.id!r}: problem and solution have {sample.length} tokens together, more than the model's "
-                f"context of {backbone.context}; leave it out, or choose a model with a larger context"
-            )
-        return sample
+
+def seeds_of(seed: str, count: int) -> list[int]:
+    """For each episode of a play."""
+    rng = random.Random(seed)
+    return [rng.getrandbits(31) for _ in range(count)]
+
+
+def check_lengths(samples: Sequence[Sample], context: int) -> None:
+    """Raises `ConfigError` for what a model of this `context` cannot read at once.
+
+    What it sampled it can read; but a recipe may train it in another, longer prompt.
+    """
+    longest = max((sample.length for sample in samples), default=0)
+    if longest > context:
+        raise ConfigError(
+            f"a sample to learn from has {longest} tokens, more than the model's context of {context}; "
+            "set a smaller max_tokens, choose shorter tasks, or a model with a larger context"
+        )
 
 
 def why_ungraded(trajectory: Trajectory) -> str:

@@ -17,8 +17,12 @@ from stepgym.trainers.making import settings_of
 from stepgym.trainers.recipe import Recipe
 from stepgym.trajectories import VERSION, StoredTrajectory
 
-OPERATIONAL = frozenset({"out", "plan", "checkpoint_every", "max_batch", "batch_tokens", "threads", "device"})
+OPERATIONAL = frozenset(
+    {"out", "plan", "checkpoint_every", "max_batch", "batch_tokens", "threads", "device", "cluster"}
+)
 """Settings that may change from one start to the next."""
+LEARNING = ("nodes", "gpus", "zero", "asynchronous", "partial", "flags")
+"""What may not, of the cluster's: its checkpoints depend on it, or what is learned."""
 
 
 class TrainingFolder:
@@ -36,6 +40,14 @@ class TrainingFolder:
         """The same as TensorBoard reads it."""
         self.curve = path / "curve.png"
         self.report = path / "report.html"
+        self.cluster = path / "openrlhf"
+        """What the cluster engine keeps for itself."""
+        self.cluster_checkpoints = self.cluster / "checkpoints"
+        """DeepSpeed's, which such a run goes on from."""
+        self.cluster_model = self.cluster / "model"
+        """What OpenRLHF saves at the end."""
+        self.log = path / "openrlhf.log"
+        """What OpenRLHF and all its processes say."""
 
     @property
     def checkpoint(self) -> Path:
@@ -43,11 +55,18 @@ class TrainingFolder:
         linked = self.path / LINK
         return linked if linked.exists() else self.path / FILE
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.checkpoint.exists() or (self.cluster_checkpoints / "_actor" / "latest").exists()
+
     def claim(self, config: TrainConfig, recipe: Recipe) -> None:
         """Write down what this run is. Raises `StoreError` naming what differs if the folder belongs to another one."""
         settings = {f.name: encode(getattr(config, f.name)) for f in fields(config) if f.name not in OPERATIONAL} | {
             "settings": dict(settings_of(recipe))
         }
+        if config.engine != "local":
+            settings["cluster"] = {name: encode(getattr(config.cluster, name)) for name in LEARNING}
         if not self.config.exists():
             write_whole(self.config, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
             return

@@ -1,0 +1,1 @@
+"""OpenRLHF, vLLM and DeepSpeed on a machine without a GPU, for tests and first steps."""
