@@ -56,4 +56,5 @@ clean:
 	.venv-cluster/bin/python -m pip install --quiet --no-deps openrlhf==0.11.2
 	.venv-cluster/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	.venv-cluster/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	rm -r .venv-cluster/lib/python*/site-packages/tests  # OpenRLHF's own, which would hide ours
 	touch $@

@@ -5,7 +5,7 @@
 Everything of a step that is neither OpenRLHF's, nor waiting for episodes or for a model's word on samples, is
 stepgym's: drawing, asking for episodes, reading trajectories, advantages, experiences, records. It is given beside the
 time of the whole step, in the same run. The model is random, and every group is learned from, so that each step does
-all its work. On a CPU with a model of 3 million parameters; larger models and longer replies make the share smaller.
+all its work. On a CPU with a model of 2.5 million parameters; larger models and longer replies make the share smaller.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from stepgym.errors import StepgymError
 from stepgym.progress import Progress
@@ -53,8 +54,8 @@ class ClusterEngine:
         self.folder.claim(self.config, self.recipe)
         order = Order(
             config=replace(self.config, out=self.folder.path.absolute()),
-            model=checked.model,
-            solver=checked.solver,
+            model=_anywhere(checked.model),
+            solver=_anywhere(checked.solver),
             context=checked.context,
             tasks=checked.tasks,
         )
@@ -122,6 +123,11 @@ class ClusterEngine:
             for part in ("_actor", "_critic"):
                 for state in (self.folder.cluster_checkpoints / part).glob("global_step*"):
                     shutil.rmtree(state)
+
+
+def _anywhere(place: str) -> str:
+    """A folder's whole path, for processes that stand elsewhere; a name on the hub as it is."""
+    return str(Path(place).absolute()) if place and Path(place).exists() else place
 
 
 def _show(following: Following, progress: Progress) -> None:
