@@ -48,3 +48,7 @@ class SandboxError(StepgymError, RuntimeError):
 
 class StoreError(StepgymError, RuntimeError):
     """A run folder cannot be used: it belongs to another run, is damaged, or another process is writing to it."""
+
+
+class TrainingError(StepgymError, RuntimeError):
+    """A training run broke in a process of its own, and starting it again was of no use."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -478,3 +480,24 @@ def test_a_model_that_nothing_ends_is_refused(tmp_path: Path) -> None:
     tokenizer.eos_token = None
     with pytest.raises(ConfigError, match="names a token that ends a reply"):
         reading_of(str(endless), tokenizer)
+
+
+def test_measures_reach_weights_and_biases(tmp_path: Path) -> None:
+    script = tmp_path / "log.py"
+    script.write_text(
+        "from stepgym.trainers.cluster.cpu.shim import install; install()\n"
+        "from types import SimpleNamespace as space\n"
+        "from openrlhf.utils.logging_utils import WandbLogger\n"
+        "from stepgym.trainers.cluster.recording import log_of\n"
+        "from stepgym.trainers.cluster.stream import Gathered\n"
+        "where = space(key='x' * 40, org=None, group=None, project='p', run_name='r')\n"
+        "logger = WandbLogger(space(logger=space(wandb=where)))\n"
+        "logger.log_train(1, log_of(Gathered(step=1, measures={'groups': 4, 'useful_groups': 3})))\n"
+        "logger.close()\n"
+    )
+    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-P", str(script)], env=environment, check=True, capture_output=True, timeout=120)
+    (kept,) = tmp_path.rglob("*.wandb")
+    content = kept.read_bytes()
+    assert b"train/stepgym/filter_rate" in content
+    assert b"0.75" in content

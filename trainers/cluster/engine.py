@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from stepgym.errors import StepgymError
+from stepgym.errors import TrainingError
 from stepgym.progress import Progress
 from stepgym.store import writing
 from stepgym.trainers.checkpoint import LINK
@@ -46,7 +46,7 @@ class ClusterEngine:
         self.order = self.folder.cluster / "order.json"
 
     def run(self) -> Training:
-        """See `stepgym.trainers.engine.train`. Raises `StepgymError` with the cause once restarts are of no use."""
+        """See `stepgym.trainers.engine.train`. Raises `TrainingError` with the cause once restarts are of no use."""
         if (self.folder.path / LINK).exists():
             self.folder.claim(self.config, self.recipe)
             return outcome(self.config, self.recipe)
@@ -77,7 +77,7 @@ class ClusterEngine:
                     return
                 futile = 0 if self._saved() != before else futile + 1
                 if failure.final or futile >= FUTILE or restart == self.config.cluster.restarts:
-                    raise StepgymError(f"{failure.cause}; what led to it is in {self.folder.log}")
+                    raise TrainingError(f"{failure.cause}; what led to it is in {self.folder.log}")
                 sys.stderr.write(f"{title}: {failure.cause}; going on from the last checkpoint\n")
 
     def _once(self, following: Following, progress: Progress) -> Failure | None:
