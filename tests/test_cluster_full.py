@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from stepgym.trainers.metrics import StepRecord, read_metrics
 from stepgym.trainers.samples import Term
 from tests.cluster_rows import LearnedRow, learned_rows
 from tests.cluster_world import World, make_world
+from tests.tiny_qwen import make_tiny_qwen
 
 USUAL = ("tasks=6", "group=4", "rounds=1", "learning_rate=5e-4")
 HINT = "template={prompt}|{hint}\n"
@@ -281,6 +284,53 @@ def test_curriculum_whose_second_stage_plays_ahead(world: World, tmp_path: Path,
     assert len(records_of(played)) == 6
     assert sum(record.update is not None for record in records_of(played)) >= 3
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_sandboxes_that_are_killed_cost_their_own_episodes_alone(tmp_path: Path, shared: ClusterConfig) -> None:
+    over, killed = threading.Event(), list[int]()
+    killer = threading.Thread(target=kill_sandboxes, args=(over, killed))
+    killer.start()
+    try:
+        training = train(
+            TrainConfig(
+                recipe="grpo",
+                engine="openrlhf",
+                settings=("tasks=2", "group=4", "rounds=1", "min_std=-1"),
+                start=make_tiny_qwen(tmp_path / "model", context=4096),
+                tasks=("swe-small",),
+                held_out=("addition?level=1&count=2&split=test",),
+                env="stepgym/SWE-v0",
+                env_settings=("sandbox=namespace",),
+                max_steps=3,
+                max_tokens=32,
+                steps=3,
+                out=tmp_path / "run",
+                cluster=shared,
+            )
+        )
+    finally:
+        over.set()
+        killer.join()
+    records = records_of(training)
+    assert [record.step for record in records] == [1, 2, 3]
+    assert killed
+    assert 1 <= sum(record.measures["ungraded"] for record in records) <= len(killed)
+    assert "SandboxError" in next(record.ungraded_why for record in records if record.ungraded_why)
+    assert all(record.update is not None for record in records)  # of what else was played
+    assert "going on from the last checkpoint" not in log_of(training)
+
+
+def kill_sandboxes(over: threading.Event, killed: list[int], most: int = 3) -> None:
+    """The first process of a few sandboxes that rollout actors opened, as soon as each is seen."""
+    while len(killed) < most and not over.wait(0.02):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and command_of(int(entry.name)).rstrip().endswith("/_launcher"):
+                with suppress(OSError):
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    if command_of(parent).startswith("ray::RolloutActor") and int(entry.name) not in killed:
+                        os.kill(int(entry.name), signal.SIGKILL)
+                        killed.append(int(entry.name))
+                        break
 
 
 WAITING = """
