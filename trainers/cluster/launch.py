@@ -21,6 +21,7 @@ from stepgym.trainers.cluster.flags import openrlhf_flags
 from stepgym.trainers.cluster.job import Job
 from stepgym.trainers.cluster.order import Order
 from stepgym.trainers.cluster.placement import place_parts
+from stepgym.trainers.cluster.session import end_rest
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.making import make_recipe
 
@@ -101,4 +102,7 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    finally:
+        end_rest()  # a Ray that was ended while it started leaves some of its processes

@@ -21,13 +21,23 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE)
+    _kill(process.pid)
+    process.wait()
+
+
+def end_rest() -> None:
+    """End whatever else is left of the session that this process leads, if it leads one."""
+    if os.getsid(0) == os.getpid():
+        _kill(os.getpid(), but=os.getpid())
+
+
+def _kill(session: int, *, but: int = 0) -> None:
     deadline = time.monotonic() + PATIENCE
-    while members(process.pid) and time.monotonic() < deadline:
-        for pid in members(process.pid):
+    while (left := [pid for pid in members(session) if pid != but]) and time.monotonic() < deadline:
+        for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
-    process.wait()
 
 
 def members(session: int) -> list[int]:
