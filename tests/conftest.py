@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +18,19 @@ from tests.ray_nodes import ray_cluster  # noqa: F401, a fixture
 from tests.swebench_process import oracle  # noqa: F401, a fixture
 
 MARK = "STEPGYM_TEST_RUN"
+STAYS = ("torchinductor_", "vllm_dist_")
+"""What is there for all runs, torch's compiled code; and the small file that each engine of vLLM's forgets."""
 BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure() -> None:
-    """Name the data folder to the loaders, and to the processes that tests start, in the way users do."""
+    """Name the data folder to the loaders, and to the processes that tests start, in the way users do.
+
+    What tests leave behind shows in a temporary folder of their own; pytest's is where it always is.
+    """
     os.environ[MARK] = str(os.getpid())
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="t-")  # short: sockets are below it
     if BESIDE_CHECKOUT.is_dir():
         os.environ.setdefault("STEPGYM_DATA", str(BESIDE_CHECKOUT))
 
@@ -86,7 +95,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_outlives_the_tests() -> Iterator[None]:
-    """After the last test no process that the tests started is left, neither a child nor an orphan of one."""
+    """After the last test no file is left and no process that they started, neither a child nor an orphan of one."""
     yield
     from stepgym.sandboxes import shared_pool
 
@@ -95,6 +104,9 @@ def nothing_outlives_the_tests() -> Iterator[None]:
     while (left := processes_of_ours()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []
+    place = Path(tempfile.gettempdir())
+    assert sorted(path.name for path in place.iterdir() if not path.name.startswith(STAYS)) == []
+    shutil.rmtree(place)
 
 
 def processes_of_ours() -> list[str]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stepgym.trainers import TrainConfig, Training, TransformersPolicy, train
 from stepgym.trainers.cluster.config import ClusterConfig
+from stepgym.trainers.cluster.scratch import Scratch
 from stepgym.trainers.cluster.session import members
 from stepgym.trainers.curriculum import read_curriculum, run_curriculum
 from stepgym.trainers.metrics import StepRecord, read_metrics
@@ -57,11 +58,17 @@ sys.stdin.read()
 @pytest.fixture(scope="module")
 def shared() -> Iterator[ClusterConfig]:
     """A Ray cluster that runs already. Jobs that join it leave nothing in it."""
+    with Scratch() as scratch:
+        yield from joined(os.environ | scratch.variables)
+
+
+def joined(environment: Mapping[str, str]) -> Iterator[ClusterConfig]:
     head = subprocess.Popen(
         [sys.executable, "-P", "-c", HEAD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=environment,
         start_new_session=True,
     )
     assert head.stdout is not None
@@ -353,7 +360,9 @@ with Watch(every=0.2, grace=0.5):
 
 
 def test_who_waits_for_a_dead_actor_is_ended() -> None:
-    waited = subprocess.run([sys.executable, "-P", "-c", WAITING], capture_output=True, text=True, timeout=120)
+    with Scratch() as scratch:
+        command, environment = [sys.executable, "-P", "-c", WAITING], os.environ | scratch.variables
+        waited = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert waited.returncode == 1
     assert "ActorDiedError: Engine has died, and the others wait for it" in waited.stderr
 
@@ -367,17 +376,8 @@ def test_what_is_killed_goes_on(world: World, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "stepgym.cli", "train", "grpo", "--engine", "openrlhf", "--out", str(out)]
     words += ["--start", str(world.model), "--tasks", str(world.asked), "--held-out", str(world.asked)]
     words += ["--max-tokens", "18", "--warmup", "0", "--evaluate-every", str(STEPS), "--checkpoint-every", "1"]
-    words += [
-        "--cluster.gpus",
-        "1",
-        "--cluster.engines",
-        "1",
-        "--steps",
-        str(STEPS),
-        "--settings",
-        *USUAL,
-        "min_std=-1",
-    ]
+    words += ["--cluster.gpus", "1", "--cluster.engines", "1", "--steps", str(STEPS)]
+    words += ["--settings", *USUAL, "min_std=-1"]
     run = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     until(lambda: done(out) >= 2, run)
     first = job_of(run.pid)
@@ -385,6 +385,7 @@ def test_what_is_killed_goes_on(world: World, tmp_path: Path) -> None:
     until(lambda: done(out) >= 4 and job_of(run.pid) != first, run)
     second = job_of(run.pid)
     nothing_is_left(first)
+    assert "RolloutActor" in "".join(log.read_text(errors="replace") for log in (out / "openrlhf" / "ray").glob("*.*"))
     os.kill(second, signal.SIGKILL)
     until(lambda: done(out) >= 6 and job_of(run.pid) not in (0, second), run)
     nothing_is_left(second)

@@ -361,14 +361,18 @@ import contextlib, sys, threading
 from stepgym.errors import SandboxError
 from stepgym.sandboxes import SandboxPool, Spec
 pool = SandboxPool({backend!r}, Spec(), live=3, warm=1)
+begun = threading.Semaphore(0)
 def use():
     with pool.take() as sandbox:
         sys.stdout.write("in use\\n")  # at once, where print may be cut in two by another thread
         sys.stdout.flush()
+        begun.release()
         with contextlib.suppress(SandboxError):  # it is closed while it runs
             sandbox.exec("sleep {seconds}", timeout=30)
 for _ in range(2):
     threading.Thread(target=use, daemon=True).start()
+for _ in range(2):
+    begun.acquire()
 {last}
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import statistics
 import subprocess
@@ -25,8 +26,10 @@ def watched_actor(model: Path, *, context: int, environment: Mapping[str, str] |
     import ray
 
     from stepgym.trainers.cluster.cpu.shim import HOOK, install
+    from stepgym.trainers.cluster.launch import PRIORITY
 
     install()
+    os.environ.setdefault(*PRIORITY)
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets are below it
     ray.init(
         num_cpus=4,
@@ -35,7 +38,7 @@ def watched_actor(model: Path, *, context: int, environment: Mapping[str, str] |
         object_store_memory=200 << 20,
         _temp_dir=folder,
         log_to_driver=False,
-        runtime_env={"worker_process_setup_hook": HOOK, "env_vars": dict(environment or {})},
+        runtime_env={"worker_process_setup_hook": HOOK, "env_vars": {"TMPDIR": folder, **(environment or {})}},
     )
     try:
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests

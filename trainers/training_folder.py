@@ -46,6 +46,8 @@ class TrainingFolder:
         """DeepSpeed's, which such a run goes on from."""
         self.cluster_model = self.cluster / "model"
         """What OpenRLHF saves at the end."""
+        self.ray_logs = self.cluster / "ray"
+        """What Ray logged of the last start that broke."""
         self.log = path / "openrlhf.log"
         """What OpenRLHF and all its processes say."""
 

@@ -16,6 +16,7 @@
 #SBATCH --time=2-00:00:00
 #SBATCH --requeue
 set -euo pipefail
+export RAY_worker_niceness=0  # or Ray's workers, and the event loops of rollouts, step back for whatever else runs
 
 config=${1:?a configuration, such as examples/cluster/srl-math.toml}
 source "${VENV:-.venv}/bin/activate"

@@ -7,6 +7,7 @@ breaks, the remedy is to start it again.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from stepgym.trainers.cluster.checks import check
 from stepgym.trainers.cluster.failure import Failure, read_failure
 from stepgym.trainers.cluster.following import Following
 from stepgym.trainers.cluster.order import Order
+from stepgym.trainers.cluster.scratch import Scratch
 from stepgym.trainers.cluster.session import end_session
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.engine import Training
@@ -83,11 +85,16 @@ class ClusterEngine:
     def _once(self, following: Following, progress: Progress) -> Failure | None:
         """One process, to its end; None if it did its work."""
         python = str(self.config.cluster.python or sys.executable)
-        command = [python, "-P", "-m", "stepgym.trainers.cluster.launch", str(self.order)]
-        with self.folder.log.open("ab") as log:
+        with self.folder.log.open("ab") as log, Scratch() as scratch:
+            command = [python, "-P", "-m", "stepgym.trainers.cluster.launch", str(self.order), str(scratch.path)]
             start = log.tell()
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | ({} if self.config.cluster.address else scratch.variables),
+                start_new_session=True,
             )
             try:
                 while process.poll() is None:
@@ -95,8 +102,11 @@ class ClusterEngine:
                     _show(following, progress)
             finally:
                 end_session(process)
-        _show(following, progress)
-        return read_failure(self.folder.log, start, process.returncode) if process.returncode else None
+            _show(following, progress)
+            if process.returncode == 0:
+                return None
+            scratch.keep_logs(self.folder.ray_logs)
+            return read_failure(self.folder.log, start, process.returncode)
 
     def _saved(self) -> str:
         """Names the last checkpoint; empty if there is none."""

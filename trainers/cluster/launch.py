@@ -1,4 +1,4 @@
-"""The process that runs OpenRLHF: ``python -m stepgym.trainers.cluster.launch ORDER``.
+"""The process that runs OpenRLHF: ``python -m stepgym.trainers.cluster.launch ORDER SCRATCH``.
 
 It connects to Ray, or starts it, puts our classes in the place of OpenRLHF's, and runs OpenRLHF's own command
 (``openrlhf.cli.train_ppo_ray``) in this process. It ends when its standard input does: then nobody watches over it.
@@ -21,6 +21,7 @@ from stepgym.trainers.cluster.flags import openrlhf_flags
 from stepgym.trainers.cluster.job import Job
 from stepgym.trainers.cluster.order import Order
 from stepgym.trainers.cluster.placement import place_parts
+from stepgym.trainers.cluster.scratch import remove
 from stepgym.trainers.cluster.session import end_rest
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.making import make_recipe
@@ -28,6 +29,11 @@ from stepgym.trainers.making import make_recipe
 COMMAND = "openrlhf.cli.train_ppo_ray"
 VARIABLES = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
 """What OpenRLHF sets in the environment of its processes where it starts Ray itself."""
+PRIORITY = ("RAY_worker_niceness", "0")
+"""For a Ray that is started here: its workers would step back for whatever else runs, and with them the event loop that
+a vLLM engine and hundreds of episodes wait for."""
+
+_ABANDONED = threading.Event()
 
 
 def main(file: Path) -> None:
@@ -35,6 +41,7 @@ def main(file: Path) -> None:
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     order = Order.read(file)
+    os.environ.setdefault(*PRIORITY)
     on_cpu = order.config.device == "cpu"
     if on_cpu:
         shim.install()
@@ -98,11 +105,15 @@ def _leave(_signal: int, _frame: object) -> None:
 
 def _end_with_parent() -> None:
     os.read(sys.stdin.fileno(), 1)  # nothing is ever written there
+    _ABANDONED.set()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
+    order, scratch = map(Path, sys.argv[1:])
     try:
-        main(Path(sys.argv[1]))
+        main(order)
     finally:
         end_rest()  # a Ray that was ended while it started leaves some of its processes
+        if _ABANDONED.is_set():
+            remove(scratch)

@@ -18,6 +18,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from stepgym.errors import MissingDependencyError
+
 HOOK = "stepgym.trainers.cluster.cpu.shim.install"
 """The name of `install`, as Ray wants it."""
 
@@ -106,7 +108,7 @@ def _flash_attention() -> Iterator[None]:
         importlib.import_module(name)
 
     def missing(*_args: object, **_kwargs: object) -> None:
-        raise NotImplementedError("packed samples and ring attention need flash-attn, which needs a GPU")
+        raise MissingDependencyError("packed samples and ring attention need flash-attn, which needs a GPU")
 
     stubs: dict[str, Any] = {
         name: ModuleType(name)
