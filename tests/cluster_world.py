@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from stepgym.records import Task
 from stepgym.trainers import TrainConfig, train
+from tests.help_tasks import write_tasks
 from tests.tiny_qwen import make_tiny_qwen
 
 
@@ -22,30 +22,7 @@ class World:
 
 def make_world(folder: Path) -> World:
     """Trained by the local engine, in seconds."""
-    asked = [
-        Task(
-            id=f"{i}",
-            prompt=f"{i}+1=",
-            answer=f"{i + 1}",
-            hint=f"1. {i + 1}",
-            subquestions=(f"{i + 1}",),
-            steps=(f"\\boxed{{{i + 1}}}", "."),
-        )
-        for i in range(9)
-    ]
-    shown = [
-        replace(task, id=f"{task.id}/{kind}/{said}", prompt=prompt, steps=(step,))
-        for task in asked
-        for said in ("0", task.answer)
-        for kind, prompt, step in (
-            ("plain", task.prompt, f"\\boxed{{{said}}}"),
-            ("wrong", task.prompt, "\\boxed{0}"),
-            ("helped", f"{task.prompt}|1. {task.answer}\n", f"\\boxed{{{said}}}"),
-            ("decomposed", f"D{task.prompt}", f"<subquestion>{said}"),
-        )
-    ]
-    for name, tasks in (("asked", asked), ("shown", shown)):
-        (folder / f"{name}.jsonl").write_text("".join(task.to_json() + "\n" for task in tasks))
+    write_tasks(folder)
     warm = TrainConfig(
         recipe="sft",
         out=folder / "warm",

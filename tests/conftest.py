@@ -93,6 +93,15 @@ def backend(request: pytest.FixtureRequest) -> str:
         pytest.skip(f"{name}: {error}")
 
 
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Tests that ask for this are skipped where no embedded sandbox can be had, in its own words."""
+    try:
+        make("namespace").start().close()
+    except SandboxError as error:
+        pytest.skip(f"no sandbox here: {error}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_outlives_the_tests() -> Iterator[None]:
     """After the last test no file is left and no process that they started, neither a child nor an orphan of one."""

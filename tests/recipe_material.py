@@ -1,4 +1,4 @@
-"""Samples of every kind that a recipe makes, of random tokens, with numbers close to those of a model."""
+"""What recipes work on: a task with everything, and samples of every kind, of random tokens but a model's numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from stepgym.records import Task
 from stepgym.trainers.samples import Sample, Term, demonstration
+
+FULL = Task(
+    id="full",
+    prompt="1+1=",
+    answer="2",
+    steps=("1. **Add** 1+1", "2. **Answer** \\boxed{2}"),
+    hint="two ones",
+    subquestions=("1+1",),
+)
+"""A task with all that a recipe may ask for."""
 
 
 class Scoring(Protocol):
@@ -21,6 +32,7 @@ SETTINGS = {
     "grpo": ("kl=0.05",),
     "ppo": ("kl=0.05",),
     "srl": (),
+    "holistic": (),
     "guide-grpo": ("kl=0.02",),
     "guide-ppo": (),
     "a2d-decomposer": ("kl=0.1",),

@@ -31,21 +31,13 @@ from stepgym.agents.swe_scripted import gold_command
 from stepgym.envs.swe_actions import Edit, as_call
 from stepgym.errors import ConfigError, SandboxError, TaskError
 from stepgym.records import Trajectory
-from stepgym.sandboxes import make
 from stepgym.tasks import load
 from stepgym.tasks.expert_steps import OBSERVATIONS
 
+pytestmark = pytest.mark.usefixtures("namespaces")
+
 TASKS = load("swe-small")
 PAGER = next(task for task in TASKS if task.id == "swe-small__pager")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def isolation() -> None:
-    """What these tests need of the machine."""
-    try:
-        make("namespace").start().close()
-    except SandboxError as error:
-        pytest.skip(f"no sandbox here: {error}")
 
 
 def patched(attempt: object) -> Score:

@@ -30,21 +30,14 @@ from stepgym.tasks.swe import KEY, instance_of
 from stepgym.tasks.swe_patch_reading import changes
 from stepgym.tasks.swe_patch_reversal import reverse
 
+pytestmark = pytest.mark.usefixtures("namespaces")
+
 SECRET = "test_never_shown"
 
 
 def size(attempt: Attempt) -> Score:
     """A reward that runs nothing: whether there is a patch."""
     return Score(float(bool(attempt.text)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def isolation() -> None:
-    """These tests need a sandbox."""
-    try:
-        make("namespace").start().close()
-    except SandboxError as error:
-        pytest.skip(f"no sandbox here: {error}")
 
 
 @pytest.fixture

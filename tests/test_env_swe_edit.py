@@ -17,23 +17,13 @@ from stepgym import Attempt, Score, Status, Stop, Task
 from stepgym.codec import encode
 from stepgym.envs import SWEEditEnv
 from stepgym.envs.swe_edit_blocks import EditFormatError, edited, parse_blocks
-from stepgym.errors import ConfigError, SandboxError
-from stepgym.sandboxes import make
+from stepgym.errors import ConfigError
 from stepgym.sandboxes.namespaces import sandbox as namespace
 from stepgym.tasks import load
 from stepgym.tasks.swe import KEY, instance_of
 from stepgym.tasks.swe_patch_reading import changes
 
 PAGER = "swe-small__pager"
-
-
-@pytest.fixture(scope="module")
-def isolation() -> None:
-    """What these tests need of the machine."""
-    try:
-        make("namespace").start().close()
-    except SandboxError as error:
-        pytest.skip(f"no sandbox here: {error}")
 
 
 def block(path: str, search: str, replacement: str) -> str:
@@ -60,7 +50,7 @@ def size(attempt: Attempt) -> Score:
     return Score(float(len(attempt.text)))
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 def test_the_gold_patch_as_edits_resolves_every_task() -> None:
     env = gym.make("stepgym/SWEEdit-v0")
     for task in load("swe-small"):
@@ -72,7 +62,7 @@ def test_the_gold_patch_as_edits_resolves_every_task() -> None:
     env.close()
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 def test_localise_then_edit() -> None:
     env = gym.make("stepgym/SWEEdit-v0", setting="locate")
     task = next(task for task in load("swe-small") if task.id == PAGER)
@@ -92,7 +82,7 @@ def test_localise_then_edit() -> None:
     env.close()
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 def test_a_broken_format_earns_what_is_set() -> None:
     for settings, reward in (({}, 0.0), ({"malformed": -1.0}, -1.0)):
         env = SWEEditEnv(reward=size, **settings)
@@ -104,7 +94,7 @@ def test_a_broken_format_earns_what_is_set() -> None:
         env.close()
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize(
     ("path", "search", "why"),
     [
@@ -128,7 +118,7 @@ def test_edits_that_cannot_be_made_are_named(path: str, search: str, why: str) -
         assert info["patch"] == ""
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 def test_files_keep_their_line_ends_and_bytes(tmp_path: Path) -> None:
     files = {"dos.py": b"a = 1\r\nb = 2\r\n", "latin.py": b"# \xe9\nc = 3", "picture.py": b"\0\1\n"}
     for name, content in files.items():
@@ -146,7 +136,7 @@ def test_files_keep_their_line_ends_and_bytes(tmp_path: Path) -> None:
     assert "a = 1\r\n" in info["patch"]
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 def test_no_sandbox_is_held_while_the_agent_thinks() -> None:
     begun = len(namespace._LIVE)
     env = SWEEditEnv(reward=size)
@@ -156,7 +146,7 @@ def test_no_sandbox_is_held_while_the_agent_thinks() -> None:
     assert len(namespace._LIVE) == begun
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 def test_a_sandbox_that_cannot_be_had_again_is_not_a_zero() -> None:
     with SWEEditEnv(reward=size) as env:
         env.reset(options={"task": PAGER})
@@ -238,7 +228,7 @@ def test_hostile_edits_take_linear_time() -> None:
     assert time.perf_counter() - begun < 3
 
 
-@pytest.mark.usefixtures("isolation")
+@pytest.mark.usefixtures("namespaces")
 def test_the_reward_may_be_likeness_to_the_gold_patch() -> None:
     task = next(task for task in load("swe-small") if task.id == PAGER)
     with SWEEditEnv([task], reward="patch-similarity", malformed=-1.0) as env:

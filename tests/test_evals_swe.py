@@ -26,7 +26,6 @@ from stepgym.evals.swe_validation import validate_swe
 from stepgym.evals.viewing import find_trajectory, text_of, write_page
 from stepgym.records import Message, Reply, Role, Stop, Task, Usage
 from stepgym.rewards.swe.hidden_tests import HiddenTests
-from stepgym.sandboxes import make
 from stepgym.tasks import load
 from stepgym.tasks.swe import ENVIRONMENT, KEY, instance_of
 from stepgym.tasks.swe_python import pinned
@@ -35,18 +34,11 @@ from stepgym.trajectories import StoredTrajectory, read_trajectories
 from tests.official_harness import BASE, images
 from tests.swebench_process import Oracle
 
+pytestmark = pytest.mark.usefixtures("namespaces")
+
 QUICK = ("swe-small__flags", "swe-small__notes", "swe-small__pager")
 NOWHERE = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"
 """A patch of a file that is not there."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def isolation() -> None:
-    """These tests need a sandbox."""
-    try:
-        make("namespace").start().close()
-    except SandboxError as error:
-        pytest.skip(f"no sandbox here: {error}")
 
 
 def task(name: str) -> Task:

@@ -15,15 +15,8 @@ from stepgym.errors import ConfigError, TaskError
 from stepgym.records import Task
 from stepgym.trainers import RECIPES
 from stepgym.trainers.making import make_recipe
+from tests.recipe_material import FULL
 
-FULL = Task(
-    id="full",
-    prompt="1+1=",
-    answer="2",
-    steps=("1. **Add** 1+1", "2. **Answer** \\boxed{2}"),
-    hint="two ones",
-    subquestions=("1+1",),
-)
 UNANSWERED = replace(FULL, answer="", meta={"answerless": True})
 LACKS = {
     "sft": (replace(FULL, steps=()), "has no expert steps", "annotate steps"),

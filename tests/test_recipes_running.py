@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from stepgym.records import Task
 from stepgym.trainers import ModelConfig, Sample, TrainConfig, train
 from stepgym.trainers.local import LocalEngine
 from stepgym.trainers.making import make_recipe
@@ -26,6 +25,7 @@ from stepgym.trainers.recipe import Material
 from stepgym.trainers.samples import Term
 from stepgym.trainers.source import StepSource
 from stepgym.trainers.tokenizer import CharTokenizer
+from tests.help_tasks import write_tasks
 
 SMALL = ModelConfig(width=32, layers=2, heads=2, context=64)
 USUAL = ("tasks=4", "group=4", "rounds=1", "learning_rate=1e-4", "epochs=2")
@@ -45,23 +45,7 @@ RUNS: dict[str, dict[str, Any]] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With ``asked.jsonl``, the problems, and ``warm``, a run that taught to solve one in four, and with help half."""
     folder = tmp_path_factory.mktemp("recipes")
-    asked = [
-        Task(id=f"{i}", prompt=f"{i}+1=", answer=f"{i + 1}", hint=f"1. {i + 1}", subquestions=(f"{i + 1}",))
-        for i in range(9)
-    ]
-    shown = [
-        replace(task, id=f"{task.id}/{kind}/{said}", prompt=prompt, steps=(step,))
-        for task in asked
-        for said in ("0", task.answer)
-        for kind, prompt, step in (
-            ("plain", task.prompt, f"\\boxed{{{said}}}"),
-            ("wrong", task.prompt, "\\boxed{0}"),
-            ("helped", f"{task.prompt}|1. {task.answer}\n", f"\\boxed{{{said}}}"),
-            ("decomposed", f"D{task.prompt}", f"<subquestion>{said}"),
-        )
-    ]
-    for name, tasks in (("asked", asked), ("shown", shown)):
-        (folder / f"{name}.jsonl").write_text("".join(task.to_json() + "\n" for task in tasks))
+    write_tasks(folder)
     train(config("sft", folder, "warm", tasks=("shown",), settings=("tasks=72", "learning_rate=1e-2"), steps=90))
     return folder
 

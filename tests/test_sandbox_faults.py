@@ -15,6 +15,8 @@ import pytest
 from stepgym.errors import SandboxError
 from stepgym.sandboxes import make
 
+pytestmark = pytest.mark.usefixtures("namespaces")
+
 NOBODY = 65534
 ROUNDS = 50
 USER_WORK = """
@@ -97,15 +99,6 @@ left = os.listdir(state_folder())
 pruned = prune()
 print(len(left), len(os.listdir(state_folder())), *[failure.why for failure in pruned.failed])
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def namespaces() -> None:
-    """They are what the faults of this file are about."""
-    try:
-        make("namespace").start().close()
-    except SandboxError as error:
-        pytest.skip(f"namespace: {error}")
 
 
 @pytest.fixture

@@ -10,17 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from stepgym.errors import SandboxError
-from stepgym.sandboxes import make
-
 SOAKING = Path(__file__).with_name("soaking_sandboxes.py")
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_a_thousand_sandboxes_leave_nothing(tmp_path: Path) -> None:
-    try:
-        make("namespace").start().close()
-    except SandboxError as error:
-        pytest.skip(f"{error}")
     state = tmp_path / "state"
     done = subprocess.run(
         [sys.executable, "-W", "error", SOAKING, "namespace", "1000", "64"],
