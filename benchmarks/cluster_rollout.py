@@ -55,7 +55,7 @@ def show(actor: Any, name: str, env: str, tasks: Sequence[Any], settings: dict[s
     """One line of the table: a group of episodes for each of `tasks`, all asked for at once."""
     from watched_actor import percentile, play_watched
 
-    from stepgym.trainers.cluster.request import EpisodeRequest
+    from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 
     requests = [
         EpisodeRequest(

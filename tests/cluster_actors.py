@@ -13,7 +13,7 @@ class Player:
     """Plays what a rollout actor is asked for, with a model of HuggingFace transformers."""
 
     def __init__(self, model: str, limit: int = 256) -> None:
-        from stepgym.trainers.cluster.episodes import Episodes
+        from stepgym.trainers.cluster.rollouts.episodes import Episodes
         from stepgym.trainers.transformers_policy import TransformersPolicy
 
         self.policy = TransformersPolicy(model, device="cpu", dtype="float32")
@@ -25,7 +25,7 @@ class Player:
         """As a rollout actor's, with nothing but the trajectories."""
         import asyncio
 
-        from stepgym.trainers.cluster.request import EpisodeRequest
+        from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 
         request = EpisodeRequest.from_json(label)
         assert prompt == request.task.prompt

@@ -85,7 +85,7 @@ def append(trainer: Any, case: Case) -> None:
     """This process's share of the samples, as OpenRLHF's controller deals them."""
     from openrlhf.trainer.ppo_utils.experience import balance_experiences
 
-    from stepgym.trainers.cluster.experience import blank, to_experience
+    from stepgym.trainers.cluster.learning.experience import blank, to_experience
 
     rows = [to_experience(sample) for sample in case.samples]
     rows += [blank(rows[0])] * (-len(rows) % case.ranks)
@@ -108,7 +108,7 @@ def policy_trainer(case: Case, strategy: Any) -> Any:
     from openrlhf.models import Actor
     from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
-    from stepgym.trainers.cluster.policy_actor import RecipePolicyTrainer
+    from stepgym.trainers.cluster.learning.policy_actor import RecipePolicyTrainer
 
     actor = Actor(pretrained(case))
     actor.packing_samples = False
@@ -124,7 +124,7 @@ def critic_trainer(case: Case, strategy: Any) -> Any:
     from openrlhf.models import get_llm_for_sequence_regression
     from openrlhf.trainer.ray.ppo_critic import CriticPPOTrainer
 
-    from stepgym.trainers.cluster.critic_actor import RecipeCriticTrainer
+    from stepgym.trainers.cluster.learning.critic_actor import RecipeCriticTrainer
 
     critic = get_llm_for_sequence_regression(case.model, "critic", attn_implementation="eager")
     critic = critic.float() if case.precision == "fp32" else critic

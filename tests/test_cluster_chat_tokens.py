@@ -12,7 +12,7 @@ import pytest
 from stepgym.agents.chat_prompt import prompt_ids, prompt_text
 from stepgym.errors import PolicyError
 from stepgym.records import Message, Reply, Role, Score, Step, Stop, Task, Trajectory
-from stepgym.trainers.cluster.chat_tokens import STAND_IN, Conversation
+from stepgym.trainers.cluster.rollouts.chat_tokens import STAND_IN, Conversation
 from stepgym.trainers.samples import to_samples
 
 CHATML = (

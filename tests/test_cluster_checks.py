@@ -16,12 +16,12 @@ from stepgym.records import Task
 from stepgym.trainers import ModelConfig, TrainConfig
 from stepgym.trainers.backbone import RunState
 from stepgym.trainers.bundled import Bundled
-from stepgym.trainers.cluster.checks import Checked, check
 from stepgym.trainers.cluster.config import ClusterConfig
-from stepgym.trainers.cluster.known_flags import known_flags
-from stepgym.trainers.cluster.machines import check_gpus, gpus_of_cluster
-from stepgym.trainers.cluster.prompts import load_tokenizer, longest_prompt
-from stepgym.trainers.cluster.versions import BESIDE, PINNED, check_versions
+from stepgym.trainers.cluster.preflight.checks import Checked, check
+from stepgym.trainers.cluster.preflight.known_flags import known_flags
+from stepgym.trainers.cluster.preflight.machines import check_gpus, gpus_of_cluster
+from stepgym.trainers.cluster.preflight.prompts import load_tokenizer, longest_prompt
+from stepgym.trainers.cluster.preflight.versions import BESIDE, PINNED, check_versions
 from stepgym.trainers.making import make_recipe
 from stepgym.trainers.model import Transformer
 from stepgym.trainers.tokenizer import CharTokenizer

@@ -225,11 +225,14 @@ def test_a2d_decomposer_asks_frozen_solvers(world: World, tmp_path: Path, shared
     assert training.ungraded == ""
 
 
-def test_srl_drops_groups_of_equal_similarity(world: World, tmp_path: Path, shared: ClusterConfig) -> None:
+@pytest.mark.parametrize("recipe", ["srl", "holistic"])
+def test_groups_of_equal_similarity_are_dropped(
+    world: World, tmp_path: Path, shared: ClusterConfig, recipe: str
+) -> None:
     """Trained by two processes."""
     settings = ("tasks=6", "group=4", "rounds=2", "learning_rate=5e-4")
     stage = {"env_settings": ("think=false",), "cluster": replace(shared, gpus=2)}
-    training = train(config(world, "srl", tmp_path / "run", *settings, **stage))
+    training = train(config(world, recipe, tmp_path / "run", *settings, **stage))
     records = records_of(training)
     assert any(record.update is not None for record in records)
     assert sum(record.measures["useful_groups"] for record in records) < sum(r.measures["groups"] for r in records)

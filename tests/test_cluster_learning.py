@@ -27,8 +27,8 @@ pytest.importorskip("openrlhf", reason="OpenRLHF is not installed; `make test-cl
 
 from stepgym.trainers.backbone import LanguageModel
 from stepgym.trainers.cluster.cpu.shim import HOOK
-from stepgym.trainers.cluster.experience import Row, blank, to_experience, token_batch
-from stepgym.trainers.cluster.replay_buffer import split, split_further
+from stepgym.trainers.cluster.learning.experience import Row, blank, to_experience, token_batch
+from stepgym.trainers.cluster.learning.replay_buffer import split, split_further
 from stepgym.trainers.huggingface import HuggingFace, load_huggingface
 from stepgym.trainers.learner import Learner
 from tests.openrlhf_trainers import Case, append, learn, trainer_for
@@ -343,9 +343,9 @@ def test_scorers_ask_every_model_for_every_token(model: Path, backbone: HuggingF
     from openrlhf.trainer.ray.launcher import RayActorGroup
     from openrlhf.utils import get_strategy
 
-    from stepgym.trainers.cluster.critic_actor import RecipeCriticActor
-    from stepgym.trainers.cluster.policy_actor import RecipePolicyActor
-    from stepgym.trainers.cluster.scoring import Scorers
+    from stepgym.trainers.cluster.controller.scoring import Scorers
+    from stepgym.trainers.cluster.learning.critic_actor import RecipeCriticActor
+    from stepgym.trainers.cluster.learning.policy_actor import RecipePolicyActor
     from tests.openrlhf_trainers import arguments
 
     samples = [*rows(9), *material("guide-ppo", lambda of: scored(of, backbone.model), count=3)]

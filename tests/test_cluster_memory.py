@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stepgym.trainers.cluster.gpu_memory import RESERVE, Sharding, learner
+from stepgym.trainers.cluster.preflight.gpu_memory import RESERVE, Sharding, learner
 from stepgym.trainers.sizes import Sizes, huggingface_sizes
 from tests.cluster_memory import SHAPE, TOKENS
 

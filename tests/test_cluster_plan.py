@@ -16,15 +16,15 @@ import pytest
 from stepgym.cli import main
 from stepgym.codec import decode
 from stepgym.errors import ConfigError
-from stepgym.records import Task
 from stepgym.trainers import TrainConfig
 from stepgym.trainers.cluster.config import ClusterConfig
-from stepgym.trainers.cluster.fitting import check_fit, gpus_of
-from stepgym.trainers.cluster.gpu_memory import GIB, RESERVE, Sharding, cached_tokens, engine, learner, scorer
-from stepgym.trainers.cluster.placement import place_parts
-from stepgym.trainers.cluster.planning import ClusterPlan, make_cluster_plan
+from stepgym.trainers.cluster.preflight.fitting import check_fit, gpus_of
+from stepgym.trainers.cluster.preflight.gpu_memory import GIB, RESERVE, Sharding, cached_tokens, engine, learner, scorer
+from stepgym.trainers.cluster.preflight.placement import place_parts
+from stepgym.trainers.cluster.preflight.planning import ClusterPlan, make_cluster_plan
 from stepgym.trainers.making import make_recipe
 from stepgym.trainers.sizes import Sizes, huggingface_sizes
+from tests.recipe_material import FULL
 
 EXAMPLES = Path(__file__).parents[1] / "examples/cluster"
 SEVEN = {
@@ -46,14 +46,6 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
     "hf:Qwen/Qwen2.5-Math-7B": {**SEVEN, "max_position_embeddings": 4096},
 }
 CONFIGS = sorted(EXAMPLES.glob("*.toml"))
-FULL = Task(
-    id="full",
-    prompt="1+1=",
-    answer="2",
-    steps=("1. **Add** 1+1", "2. **Answer** \\boxed{2}"),
-    hint="two ones",
-    subquestions=("1+1",),
-)
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +297,7 @@ def test_rays_own_schema_takes_the_cluster() -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.iterdir()), ids=lambda path: path.name)
 def test_they_name_what_exists(path: Path) -> None:
     """Configurations, and the releases that the engine stands on."""
-    from stepgym.trainers.cluster.versions import KERNELS, PINNED
+    from stepgym.trainers.cluster.preflight.versions import KERNELS, PINNED
 
     text = path.read_text(encoding="utf-8")
     for name in re.findall(r"[\w./-]*examples/cluster/([\w.-]+\w)", text):

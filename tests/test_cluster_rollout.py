@@ -25,11 +25,11 @@ from stepgym.agents.scripted import ScriptedPolicy
 from stepgym.errors import ConfigError, PolicyError
 from stepgym.records import Message, Reply, Score, Step, Stop, Task, Trajectory
 from stepgym.tasks import load
-from stepgym.trainers.cluster.agent_settings import VARIABLE, AgentSettings
-from stepgym.trainers.cluster.engine_solver import cluster_solver
-from stepgym.trainers.cluster.episodes import LIMIT, Episodes
-from stepgym.trainers.cluster.packing import Packed
-from stepgym.trainers.cluster.request import EpisodeRequest
+from stepgym.trainers.cluster.rollouts.agent_settings import VARIABLE, AgentSettings
+from stepgym.trainers.cluster.rollouts.engine_solver import cluster_solver
+from stepgym.trainers.cluster.rollouts.episodes import LIMIT, Episodes
+from stepgym.trainers.cluster.rollouts.packing import Packed
+from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 from stepgym.trainers.samples import to_samples
 from tests.conftest import processes_of_ours
 from tests.endpoint_server import Handler

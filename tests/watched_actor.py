@@ -67,7 +67,7 @@ def watched_actor(model: Path, *, context: int, environment: Mapping[str, str] |
 
 
 def _watched_class() -> type:
-    from stepgym.trainers.cluster.rollout_actor import RolloutActor
+    from stepgym.trainers.cluster.rollouts.rollout_actor import RolloutActor
 
     class WatchedActor(RolloutActor):  # type: ignore[misc]
         async def watch(self) -> None:
@@ -82,7 +82,7 @@ def _watched_class() -> type:
             """An episode as plain OpenRLHF plays it, with our agent loaded from its file."""
             from openrlhf.trainer.ray.vllm_engine import _load_agent_executor
 
-            from stepgym.trainers.cluster import agent
+            from stepgym.trainers.cluster.rollouts import agent
 
             return await _load_agent_executor(agent.__file__).execute(
                 prompt="",

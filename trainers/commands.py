@@ -114,8 +114,8 @@ def show_plan(config: TrainConfig, sizes: Sizes | None = None) -> None:
 
 
 def _show_cluster_plan(config: TrainConfig, recipe: Recipe, sizes: Sizes | None) -> None:
-    from stepgym.trainers.cluster.checks import model_place
-    from stepgym.trainers.cluster.planning import make_cluster_plan, plan_lines
+    from stepgym.trainers.cluster.preflight.checks import model_place
+    from stepgym.trainers.cluster.preflight.planning import make_cluster_plan, plan_lines
     from stepgym.trainers.sizes import huggingface_sizes
 
     plan = make_cluster_plan(config, recipe, sizes or huggingface_sizes(model_place(config.start, "start")))

@@ -59,7 +59,7 @@ def check_run(config: TrainConfig) -> None:
     check_engine(config.engine)
     recipe = make_recipe(config.recipe, config.settings)
     if config.engine == "openrlhf":
-        from stepgym.trainers.cluster.checks import check
+        from stepgym.trainers.cluster.preflight.checks import check
 
         check(config, recipe)
         return

@@ -9,7 +9,7 @@ import os
 import sys
 import uuid
 
-SPIED = "stepgym.trainers.cluster.policy_actor"
+SPIED = "stepgym.trainers.cluster.learning.policy_actor"
 
 
 class Finder:

@@ -10,9 +10,9 @@ def put_in_place(*, asynchronous: bool) -> None:
     import openrlhf.trainer.ray.vllm_engine as engine
     import ray
 
-    from stepgym.trainers.cluster.critic_actor import RecipeCriticActor
-    from stepgym.trainers.cluster.policy_actor import RecipePolicyActor
-    from stepgym.trainers.cluster.rollout_actor import RolloutActor
+    from stepgym.trainers.cluster.learning.critic_actor import RecipeCriticActor
+    from stepgym.trainers.cluster.learning.policy_actor import RecipePolicyActor
+    from stepgym.trainers.cluster.rollouts.rollout_actor import RolloutActor
 
     engine.RolloutRayActor = ray.remote(RolloutActor)
     actor.PolicyModelActor = ray.remote(num_gpus=1)(RecipePolicyActor)
@@ -20,12 +20,12 @@ def put_in_place(*, asynchronous: bool) -> None:
     if asynchronous:
         import openrlhf.trainer.ppo_trainer_async as in_parallel
 
-        from stepgym.trainers.cluster.async_trainer import RecipeTrainerAsync
+        from stepgym.trainers.cluster.controller.async_trainer import RecipeTrainerAsync
 
         in_parallel.PPOTrainerAsync = ray.remote(RecipeTrainerAsync)
     else:
         import openrlhf.trainer.ppo_trainer as in_turns
 
-        from stepgym.trainers.cluster.trainer import RecipeTrainer
+        from stepgym.trainers.cluster.controller.trainer import RecipeTrainer
 
         in_turns.PPOTrainer = ray.remote(RecipeTrainer)

@@ -20,10 +20,10 @@ from stepgym.progress import Progress
 from stepgym.store import writing
 from stepgym.trainers.checkpoint import LINK
 from stepgym.trainers.cluster.checkpoints import mend
-from stepgym.trainers.cluster.checks import check
 from stepgym.trainers.cluster.failure import Failure, read_failure
 from stepgym.trainers.cluster.following import Following
 from stepgym.trainers.cluster.order import Order
+from stepgym.trainers.cluster.preflight.checks import check
 from stepgym.trainers.cluster.scratch import Scratch
 from stepgym.trainers.cluster.session import end_session
 from stepgym.trainers.config import TrainConfig

@@ -102,7 +102,7 @@ def _playing(order: Order, recipe: Recipe) -> Mapping[str, Value]:
         "train.async_enable": cluster.asynchronous,
         "train.async_queue_size": cluster.queue,
         "train.partial_rollout_enable": cluster.partial,
-        "train.agent_func_path": Path(__file__).with_name("agent.py"),
+        "train.agent_func_path": Path(__file__).parent / "rollouts/agent.py",
         "algo.advantage.is_correction_level": "token",  # log-probabilities as they were sampled
         "data.max_len": order.context,
         "rollout.max_new_tokens": config.max_tokens,

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.trainers.cluster.cpu import shim
-from stepgym.trainers.cluster.episodes import LIMIT
 from stepgym.trainers.cluster.flags import openrlhf_flags
 from stepgym.trainers.cluster.job import Job
 from stepgym.trainers.cluster.order import Order
-from stepgym.trainers.cluster.placement import place_parts
+from stepgym.trainers.cluster.preflight.placement import place_parts
+from stepgym.trainers.cluster.rollouts.episodes import LIMIT
 from stepgym.trainers.cluster.scratch import remove
 from stepgym.trainers.cluster.session import end_rest
 from stepgym.trainers.config import TrainConfig

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 from stepgym.records import Trajectory
-from stepgym.trainers.cluster.request import EpisodeRequest
+from stepgym.trainers.cluster.controller.stopwatch import Stopwatch
+from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 
 
 class Engines:
@@ -22,8 +21,8 @@ class Engines:
         """`episodes` is what one actor plays at a time. `sleeps`: they share GPUs with the models, and take turns."""
         self.actors = list(actors)
         self.sleeps, self.episodes = sleeps, episodes
-        self.waited = 0.0
-        """Seconds spent waiting for them so far."""
+        self.waited = Stopwatch()
+        """For them."""
         self._awake = not sleeps
 
     def wake(self) -> None:
@@ -50,7 +49,7 @@ class Engines:
                 actor = busy.index(min(busy))
                 busy[actor] += len(request.seeds)
                 asked[self._ask(actor, request)] = _Asked(place, actor)
-            with self._waiting():
+            with self.waited.running():
                 ready, _ = ray.wait(list(asked), num_returns=1)
             for reference in ready:
                 done = asked.pop(reference)
@@ -70,17 +69,9 @@ class Engines:
 
     def _turn(self, awake: bool, method: str) -> None:
         if self.sleeps and awake != self._awake:
-            with self._waiting():
+            with self.waited.running():
                 ray.get([getattr(actor, method).remote() for actor in self.actors])
             self._awake = awake
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.waited += time.perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from typing import Any
 
 import openrlhf.trainer.ppo_trainer as openrlhf
 
+from stepgym.trainers.cluster.controller.recording import Recording
+from stepgym.trainers.cluster.controller.samples_generator import RecipeSamples
+from stepgym.trainers.cluster.controller.scoring import Scorers
+from stepgym.trainers.cluster.controller.stream import TaskStream
+from stepgym.trainers.cluster.controller.turns import Turns
 from stepgym.trainers.cluster.plain import plain
-from stepgym.trainers.cluster.recording import Recording
-from stepgym.trainers.cluster.samples_generator import RecipeSamples
-from stepgym.trainers.cluster.scoring import Scorers
-from stepgym.trainers.cluster.stream import TaskStream
-from stepgym.trainers.cluster.turns import Turns
 
 
 class RecipeTrainer(Recording, plain(openrlhf.PPOTrainer)):  # type: ignore[misc]

@@ -12,13 +12,13 @@ from typing import Any
 
 from stepgym.codec import encode
 from stepgym.store import JsonLines, write_whole
-from stepgym.trainers.cluster.experience_maker import RecipeExperienceMaker
-from stepgym.trainers.cluster.held_out import HeldOutTasks
+from stepgym.trainers.cluster.controller.experience_maker import RecipeExperienceMaker
+from stepgym.trainers.cluster.controller.held_out import HeldOutTasks
+from stepgym.trainers.cluster.controller.samples_generator import engines_of
+from stepgym.trainers.cluster.controller.stream import Batch, Gathered
+from stepgym.trainers.cluster.controller.turns import Turns
 from stepgym.trainers.cluster.job import Job
-from stepgym.trainers.cluster.policy_loss import PREFIX
-from stepgym.trainers.cluster.samples_generator import engines_of
-from stepgym.trainers.cluster.stream import Batch, Gathered
-from stepgym.trainers.cluster.turns import Turns
+from stepgym.trainers.cluster.learning.policy_loss import PREFIX
 from stepgym.trainers.learner import Update
 from stepgym.trainers.metrics import HeldOut, StepRecord, read_metrics
 from stepgym.trainers.training_folder import TrainingFolder

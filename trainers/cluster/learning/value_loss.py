@@ -8,7 +8,7 @@ from openrlhf.models import ValueLoss
 from torch import Tensor
 
 from stepgym.trainers.batches import TokenBatch
-from stepgym.trainers.cluster.policy_loss import PREFIX
+from stepgym.trainers.cluster.learning.policy_loss import PREFIX
 from stepgym.trainers.recipe import CriticRecipe
 from stepgym.trainers.samples import Term
 

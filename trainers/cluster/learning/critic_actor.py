@@ -7,11 +7,11 @@ from typing import Any, Self
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ray.ppo_critic import CriticModelActor, CriticPPOTrainer
 
-from stepgym.trainers.cluster.experience import token_batch
 from stepgym.trainers.cluster.job import Job
+from stepgym.trainers.cluster.learning.experience import token_batch
+from stepgym.trainers.cluster.learning.replay_buffer import RecipeReplayBuffer, end_of_update
+from stepgym.trainers.cluster.learning.value_loss import RecipeValueLoss
 from stepgym.trainers.cluster.plain import plain
-from stepgym.trainers.cluster.replay_buffer import RecipeReplayBuffer, end_of_update
-from stepgym.trainers.cluster.value_loss import RecipeValueLoss
 from stepgym.trainers.recipe import CriticRecipe
 
 

@@ -18,7 +18,7 @@ from stepgym.agents.rollout import rollout
 from stepgym.envs.solver import Solver
 from stepgym.errors import ConfigError
 from stepgym.records import Stop, Trajectory
-from stepgym.trainers.cluster.request import EpisodeRequest
+from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 from stepgym.trainers.stage import Stage
 
 LIMIT = "STEPGYM_EPISODES"

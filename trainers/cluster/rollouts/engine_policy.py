@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from stepgym.agents.policy import Sampling
 from stepgym.errors import PolicyError
 from stepgym.records import Message, Reply, Usage
-from stepgym.trainers.cluster.chat_tokens import Conversation
+from stepgym.trainers.cluster.rollouts.chat_tokens import Conversation
 
 T = TypeVar("T")
 

@@ -16,10 +16,10 @@ from typing import Any
 from openrlhf.utils.agent import AgentExecutorBase
 
 from stepgym.agents.policy import Sampling
-from stepgym.trainers.cluster.agent_settings import AgentSettings
-from stepgym.trainers.cluster.engine_policy import EnginePolicy, beside
-from stepgym.trainers.cluster.episodes import Episodes
-from stepgym.trainers.cluster.response import response
+from stepgym.trainers.cluster.rollouts.agent_settings import AgentSettings
+from stepgym.trainers.cluster.rollouts.engine_policy import EnginePolicy, beside
+from stepgym.trainers.cluster.rollouts.episodes import Episodes
+from stepgym.trainers.cluster.rollouts.response import response
 
 
 class AgentExecutor(AgentExecutorBase):

@@ -7,11 +7,11 @@ from typing import Any, Self
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer, PolicyModelActor
 
-from stepgym.trainers.cluster.experience import token_batch
 from stepgym.trainers.cluster.job import Job
+from stepgym.trainers.cluster.learning.experience import token_batch
+from stepgym.trainers.cluster.learning.policy_loss import PREFIX, RecipeLoss
+from stepgym.trainers.cluster.learning.replay_buffer import RecipeReplayBuffer, end_of_update
 from stepgym.trainers.cluster.plain import plain
-from stepgym.trainers.cluster.policy_loss import PREFIX, RecipeLoss
-from stepgym.trainers.cluster.replay_buffer import RecipeReplayBuffer, end_of_update
 
 
 class RecipePolicyTrainer(ActorPPOTrainer):

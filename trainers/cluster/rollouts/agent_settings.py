@@ -11,7 +11,7 @@ from typing import Any, Self
 from stepgym.codec import decode
 from stepgym.errors import ConfigError
 from stepgym.records import Task
-from stepgym.trainers.cluster.request import EpisodeRequest
+from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 
 VARIABLE = "STEPGYM_AGENT"
 """Holds an `AgentSettings` as a JSON object; every node must have it."""

@@ -27,7 +27,7 @@ def give_solver(args: Any, actors: Sequence[Any]) -> list[Any]:
 
 def start_solver(args: Any) -> list[Any]:
     """As many engines of the solver's model as the run is to have, on GPUs of their own."""
-    from stepgym.trainers.cluster.rollout_actor import RolloutActor
+    from stepgym.trainers.cluster.rollouts.rollout_actor import RolloutActor
 
     job: Job = args.stepgym
     vllm_engine.RolloutRayActor = ray.remote(RolloutActor)  # create_vllm_engines takes it from there

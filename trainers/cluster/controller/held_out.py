@@ -14,14 +14,14 @@ from stepgym.evals.maths import MathEval, write_report
 from stepgym.evals.run_folder import RunFolder
 from stepgym.records import Task, Trajectory
 from stepgym.store import write_whole
-from stepgym.trainers.cluster.source import requests_for
+from stepgym.trainers.cluster.controller.source import requests_for
 from stepgym.trainers.metrics import HeldOut
 from stepgym.trainers.stage import Stage
 from stepgym.trainers.training_folder import TrainingFolder
 from stepgym.trajectories import VERSION, StoredTrajectory
 
 if TYPE_CHECKING:
-    from stepgym.trainers.cluster.dispatch import Engines
+    from stepgym.trainers.cluster.controller.dispatch import Engines
     from stepgym.trainers.cluster.job import Job
 
 EVALUATIONS = "evaluations"

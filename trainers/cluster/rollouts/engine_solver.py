@@ -13,7 +13,7 @@ from stepgym.agents.solver import PolicySolver
 from stepgym.envs.solver import CachedSolver
 from stepgym.errors import PolicyError, RewardError
 from stepgym.records import Task
-from stepgym.trainers.cluster.engine_policy import beside
+from stepgym.trainers.cluster.rollouts.engine_policy import beside
 
 
 class EngineSolver:

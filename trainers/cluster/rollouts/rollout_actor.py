@@ -16,12 +16,12 @@ from stepgym.agents.rollout import start_threads
 from stepgym.agents.seeding import content_seed
 from stepgym.errors import ConfigError
 from stepgym.records import Message, Role
-from stepgym.trainers.cluster.engine_policy import EnginePolicy, beside
-from stepgym.trainers.cluster.engine_solver import cluster_solver
-from stepgym.trainers.cluster.episodes import Episodes, InTurn
-from stepgym.trainers.cluster.packing import Packed
 from stepgym.trainers.cluster.plain import plain
-from stepgym.trainers.cluster.request import EpisodeRequest
+from stepgym.trainers.cluster.rollouts.engine_policy import EnginePolicy, beside
+from stepgym.trainers.cluster.rollouts.engine_solver import cluster_solver
+from stepgym.trainers.cluster.rollouts.episodes import Episodes, InTurn
+from stepgym.trainers.cluster.rollouts.packing import Packed
+from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 
 SWITCH = 0.001
 """Seconds that a thread computes before another has its turn: the event loop may have to wait for several."""

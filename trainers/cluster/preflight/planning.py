@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stepgym.trainers.cluster.checks import check_settings, load_tasks
-from stepgym.trainers.cluster.fitting import Gpus, cache_of, check_fit, context_of, gpus_of, row_of, said
-from stepgym.trainers.cluster.gpu_memory import GIB
-from stepgym.trainers.cluster.placement import Part
-from stepgym.trainers.cluster.prompts import with_helped
+from stepgym.trainers.cluster.preflight.checks import check_settings, load_tasks
+from stepgym.trainers.cluster.preflight.fitting import Gpus, cache_of, check_fit, context_of, gpus_of, row_of, said
+from stepgym.trainers.cluster.preflight.gpu_memory import GIB
+from stepgym.trainers.cluster.preflight.placement import Part
+from stepgym.trainers.cluster.preflight.prompts import with_helped
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.planning import solver_sizes
 from stepgym.trainers.recipe import Recipe

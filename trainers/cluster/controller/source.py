@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stepgym.agents.chat_prompt import prompt_ids
 from stepgym.errors import ConfigError
 from stepgym.records import Task
-from stepgym.trainers.cluster.request import EpisodeRequest
-from stepgym.trainers.cluster.turns import Turns
+from stepgym.trainers.cluster.controller.stopwatch import Stopwatch
+from stepgym.trainers.cluster.controller.turns import Turns
+from stepgym.trainers.cluster.rollouts.request import EpisodeRequest
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.openings import Openings
 from stepgym.trainers.recipe import Group
@@ -22,9 +21,9 @@ from stepgym.trainers.source import Reading, SeededSource, Setting, seeds_of
 from stepgym.trainers.stage import Stage
 
 if TYPE_CHECKING:
-    from stepgym.trainers.cluster.dispatch import Engines
+    from stepgym.trainers.cluster.controller.dispatch import Engines
+    from stepgym.trainers.cluster.controller.scoring import Scorers
     from stepgym.trainers.cluster.job import Job
-    from stepgym.trainers.cluster.scoring import Scorers
 
 
 @dataclass(slots=True)
@@ -34,20 +33,16 @@ class Cluster:
     engines: Engines
     scorers: Scorers
     turns: Turns
-    waited: float = 0.0
-    """Seconds spent waiting for what models say of samples."""
+    waited: Stopwatch = field(default_factory=Stopwatch)
+    """For what models say of samples, and for environments opened in this process."""
 
     def scored(
         self, ask: Callable[[Sequence[Sample]], list[tuple[float, ...]]], samples: Sequence[Sample]
     ) -> list[tuple[float, ...]]:
         """While the engines sleep, where they share GPUs with the models."""
         self.engines.sleep()
-        started = time.perf_counter()
-        try:
-            with self.turns.taken():
-                return ask(samples)
-        finally:
-            self.waited += time.perf_counter() - started
+        with self.waited.running(), self.turns.taken():
+            return ask(samples)
 
 
 class ClusterSource(SeededSource):
@@ -65,8 +60,8 @@ class ClusterSource(SeededSource):
         return [Group(task, trajectories) for task, trajectories in zip(tasks, played, strict=True)]
 
     def context(self, task: Task) -> tuple[int, ...]:
-        """The tokens of the first observation."""
-        with self._environment():
+        """The tokens of the first observation. That opens an episode in this process: an environment's own time."""
+        with self.cluster.waited.running():
             return super().context(task)
 
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
@@ -80,15 +75,6 @@ class ClusterSource(SeededSource):
     def values(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
         """What the critic expects."""
         return self.cluster.scored(self.cluster.scorers.values, samples)
-
-    @contextmanager
-    def _environment(self) -> Iterator[None]:
-        """It opens an episode in this process: an environment's own time."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.cluster.waited += time.perf_counter() - started
 
 
 def requests_for(

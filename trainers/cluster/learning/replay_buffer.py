@@ -15,8 +15,8 @@ from openrlhf.trainer.ppo_utils.replay_buffer import NaiveReplayBuffer
 from torch import Tensor, distributed
 
 from stepgym.trainers.batches import minibatches, sample_weights
-from stepgym.trainers.cluster.experience import Row, row_of
 from stepgym.trainers.cluster.job import Job
+from stepgym.trainers.cluster.learning.experience import Row, row_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepgym.errors import ConfigError
-from stepgym.trainers.cluster.gpu_memory import GIB, Sharding, Tenant, Turn, cached_tokens, engine, learner, scorer
-from stepgym.trainers.cluster.placement import CRITIC, ENGINES, POLICY, REFERENCE, SOLVER, Part, place_parts
+from stepgym.trainers.cluster.preflight.gpu_memory import (
+    GIB,
+    Sharding,
+    Tenant,
+    Turn,
+    cached_tokens,
+    engine,
+    learner,
+    scorer,
+)
+from stepgym.trainers.cluster.preflight.placement import CRITIC, ENGINES, POLICY, REFERENCE, SOLVER, Part, place_parts
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.recipe import Recipe
 from stepgym.trainers.sizes import Sizes

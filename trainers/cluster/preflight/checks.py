@@ -7,13 +7,13 @@ from pathlib import Path
 
 from stepgym.errors import ConfigError
 from stepgym.tasks import load
-from stepgym.trainers.cluster.fitting import check_fit, context_of, row_of
 from stepgym.trainers.cluster.job import TaskTable
-from stepgym.trainers.cluster.known_flags import check_flags
-from stepgym.trainers.cluster.machines import check_gpus
-from stepgym.trainers.cluster.placement import place_parts
-from stepgym.trainers.cluster.prompts import check_prompts
-from stepgym.trainers.cluster.versions import check_versions
+from stepgym.trainers.cluster.preflight.fitting import check_fit, context_of, row_of
+from stepgym.trainers.cluster.preflight.known_flags import check_flags
+from stepgym.trainers.cluster.preflight.machines import check_gpus
+from stepgym.trainers.cluster.preflight.placement import place_parts
+from stepgym.trainers.cluster.preflight.prompts import check_prompts
+from stepgym.trainers.cluster.preflight.versions import check_versions
 from stepgym.trainers.config import TrainConfig
 from stepgym.trainers.planning import solver_sizes, takes_solver
 from stepgym.trainers.recipe import Recipe

@@ -8,14 +8,14 @@ from typing import Any
 
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
-from stepgym.trainers.cluster.dispatch import Engines
-from stepgym.trainers.cluster.experience import blank, to_experience
+from stepgym.trainers.cluster.controller.dispatch import Engines
+from stepgym.trainers.cluster.controller.scoring import Scorers
+from stepgym.trainers.cluster.controller.solver_engines import give_solver
+from stepgym.trainers.cluster.controller.source import Cluster, ClusterSource, setting_of
+from stepgym.trainers.cluster.controller.stream import Batch, Gathered, TaskStream
+from stepgym.trainers.cluster.controller.turns import Turns
 from stepgym.trainers.cluster.job import Job
-from stepgym.trainers.cluster.scoring import Scorers
-from stepgym.trainers.cluster.solver_engines import give_solver
-from stepgym.trainers.cluster.source import Cluster, ClusterSource, setting_of
-from stepgym.trainers.cluster.stream import Batch, Gathered, TaskStream
-from stepgym.trainers.cluster.turns import Turns
+from stepgym.trainers.cluster.learning.experience import blank, to_experience
 from stepgym.trainers.source import check_lengths
 
 
@@ -68,7 +68,7 @@ class RecipeSamples(SamplesGenerator):
 
     @property
     def _waited(self) -> float:
-        return self.cluster.waited + self.cluster.engines.waited
+        return self.cluster.waited.seconds + self.cluster.engines.waited.seconds
 
 
 def engines_of(args: Any, actors: Sequence[Any]) -> Engines:

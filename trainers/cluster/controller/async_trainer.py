@@ -11,11 +11,11 @@ from typing import Any
 import openrlhf.trainer.ppo_trainer_async as openrlhf
 import ray
 
+from stepgym.trainers.cluster.controller.recording import Recording
+from stepgym.trainers.cluster.controller.samples_generator import RecipeSamples
+from stepgym.trainers.cluster.controller.trainer import prepare_streams, scorers_of
+from stepgym.trainers.cluster.controller.turns import Turns
 from stepgym.trainers.cluster.plain import plain
-from stepgym.trainers.cluster.recording import Recording
-from stepgym.trainers.cluster.samples_generator import RecipeSamples
-from stepgym.trainers.cluster.trainer import prepare_streams, scorers_of
-from stepgym.trainers.cluster.turns import Turns
 
 
 class RecipeGenerator(plain(openrlhf.GenerateSamplesActor)):  # type: ignore[misc]
