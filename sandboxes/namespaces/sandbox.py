@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Mapping
@@ -65,7 +66,8 @@ class NamespaceSandbox(ShellSandbox):
         with self._lock:
             if self._parts is None:
                 reap_once()
-                self._parts = _Parts(self.spec, self._base)
+                with _AT_ONCE:
+                    self._parts = _Parts(self.spec, self._base)
                 _LIVE.add(self)
         return self
 
@@ -94,7 +96,8 @@ class NamespaceSandbox(ShellSandbox):
         with self._lock:
             parts = self._running()
             self._forget_shells()
-            parts.renew(self._base)
+            with _AT_ONCE:
+                parts.renew(self._base)
 
     def close(self) -> None:
         """See `Sandbox.close`. A command in progress ends with `SandboxError`."""
@@ -105,7 +108,8 @@ class NamespaceSandbox(ShellSandbox):
             if parts is not None:
                 _LIVE.discard(self)
                 self._forget_shells()
-                parts.close(list(self._points))
+                with _AT_ONCE:
+                    parts.close(list(self._points))
                 self._points.clear()
 
     def _running(self) -> _Parts:
@@ -212,6 +216,10 @@ class _Parts:
             self.root.release(points)
 
 
+PLACES = 8
+_AT_ONCE = threading.Semaphore(PLACES)
+"""Starts and ends at a time in this process: their many short system calls have every thread wait for the interpreter
+in between, so that more of them get no faster, and an event loop beside them late."""
 _NUMBERS = itertools.count()
 _LIVE: weakref.WeakSet[NamespaceSandbox] = weakref.WeakSet()
 
@@ -222,4 +230,9 @@ def _close_all() -> None:
         sandbox.close()
 
 
-os.register_at_fork(after_in_child=_LIVE.clear)
+def _forked() -> None:
+    _LIVE.clear()
+    _AT_ONCE.__init__(PLACES)  # type: ignore[misc]  # the parent's threads may have held it
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -24,8 +24,9 @@ from stepgym.trainers.stage import Stage
 LIMIT = "STEPGYM_EPISODES"
 """Environment variable: most episodes that a process plays at a time."""
 DEFAULT_LIMIT = 256
-_STARTS = threading.Semaphore(4 * (os.cpu_count() or 1))
-"""Episodes that begin at a time, where that takes long: hundreds of sandboxes started at once would all be late."""
+_STARTS = threading.Semaphore(8)
+"""Episodes that begin at a time, where that takes long, on however many cores: hundreds of threads that want the
+interpreter at once would have the event loop wait for each."""
 
 
 class Episodes:
