@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from stepgym.trainers.cluster.flags import openrlhf_flags
 from stepgym.trainers.cluster.following import Following
 from stepgym.trainers.cluster.job import TaskTable
 from stepgym.trainers.cluster.order import Order
+from stepgym.trainers.cluster.scratch import Scratch
 from stepgym.trainers.cluster.session import end_session, members
 from stepgym.trainers.making import make_recipe
 from stepgym.trainers.metrics import StepRecord
@@ -230,3 +233,26 @@ def test_a_session_ends_with_all_that_it_started() -> None:
     assert time.monotonic() - started < 10
     assert members(process.pid) == []
     process.stdout.close()
+
+
+@pytest.mark.parametrize("length", [22, 23, 80])
+def test_a_start_has_a_folder_whose_sockets_have_short_enough_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Wherever temporary files go; it is removed, but for what Ray logged."""
+    place = Path("/tmp") / f"{os.getpid():x}".ljust(length - len("/tmp/"), "-")
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    try:
+        with Scratch() as scratch:
+            session = scratch.path / "ray" / "session_2026-11-21_12-39-34_782935_4194304"
+            assert len(f"{session}/sockets/plasma_store") <= 107
+            assert (scratch.path.parent == place) == (length <= 22)
+            for said in ("first", "last"):
+                (session / "logs").mkdir(parents=True)
+                (session / "logs" / "raylet.out").write_text(said)
+                scratch.keep_logs(tmp_path / "ray")
+        assert not scratch.path.exists()
+    finally:
+        place.rmdir()
+    assert (tmp_path / "ray" / "raylet.out").read_text() == "last"

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-LONGEST = 24
+LONGEST = 22
 """Characters of a place below which the longest socket of a Ray still has a path that the kernel takes."""
 
 
