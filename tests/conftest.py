@@ -18,9 +18,9 @@ from tests.ray_nodes import ray_cluster  # noqa: F401, a fixture
 from tests.swebench_process import oracle  # noqa: F401, a fixture
 
 MARK = "STEPGYM_TEST_RUN"
-STAYS = ("ray", "torchinductor_", "vllm_dist_")
-"""What Ray's daemons write when they are ended already, what torch has compiled for all runs, and the small file that
-each engine of vLLM's forgets."""
+STAYS = ("ray-", "torchinductor_", "vllm_dist_")
+"""What daemons of a test's own Ray write when they are ended already, what torch has compiled for all runs, and the
+small file that each engine of vLLM's forgets."""
 BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -321,7 +321,7 @@ def ray_on_cpu() -> Iterator[None]:
     """In a folder of its own, of a short name, as its sockets want; some processes write there after the end."""
     import ray
 
-    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         hook = {"worker_process_setup_hook": HOOK}
         ray.init(
             "local",
