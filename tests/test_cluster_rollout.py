@@ -350,7 +350,7 @@ def test_hundreds_of_episodes_do_not_hold_the_event_loop(
         )
         for i in range(32)
     ]
-    for _ in range(5):  # a machine that is busy with other things makes the loop later than it would be, never earlier
+    for _ in range(3):  # a machine that is busy with other things makes the loop later than it would be, never earlier
         played = play_watched(actor, requests)
         if percentile(played.late, 99) <= BAR:
             break
