@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import stepgym.rewards
-from stepgym.errors import MissingDependencyError, SandboxError, UnknownNameError
+from stepgym.errors import MissingDependencyError, UnknownNameError
 from stepgym.records import Attempt, Score, Task
 from stepgym.rewards import REWARDS, Reward, TaskChecker, check_task
-from stepgym.sandboxes import make
 from stepgym.tasks.swe_small import small_tasks
 
 SUM = Task(id="t", prompt="What is 1 + 1?", answer="2", steps=("1. Add the ones.", r"2. The answer is \boxed{2}."))
@@ -38,11 +37,7 @@ TEXTS = {
 def name(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     if found == "swe-tests":
-        try:
-            with make("namespace"):
-                pass
-        except SandboxError as error:
-            pytest.skip(f"namespace: {error}")
+        request.getfixturevalue("namespaces")
     return found
 
 

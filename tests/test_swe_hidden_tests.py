@@ -32,12 +32,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[SandboxPool]:
-    try:
-        with make("namespace"):
-            pass
-    except SandboxError as error:
-        pytest.skip(f"namespace: {error}")
+def pool(namespaces: None) -> Iterator[SandboxPool]:
     with SandboxPool("namespace", live=2, warm=1) as pool:
         yield pool
 

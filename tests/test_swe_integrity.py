@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stepgym.errors import SandboxError
 from stepgym.records import Attempt, Task
 from stepgym.rewards.swe.hidden_tests import HiddenTests
-from stepgym.sandboxes import Bind, SandboxPool, Spec, make
+from stepgym.sandboxes import Bind, SandboxPool, Spec
 from stepgym.tasks.swe import ENVIRONMENT
 from tests.swe_attacks import ATTACKS, Attack, make_environment, make_task
 
@@ -31,12 +30,7 @@ def pytest_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tests(pytest_environment: Path) -> Iterator[HiddenTests]:
-    try:
-        with make("namespace"):
-            pass
-    except SandboxError as error:
-        pytest.skip(f"namespace: {error}")
+def tests(namespaces: None, pytest_environment: Path) -> Iterator[HiddenTests]:
     with SandboxPool("namespace", live=2) as pool:
         yield HiddenTests(pool, spec=Spec(binds=(Bind(pytest_environment, ENVIRONMENT),)))
 

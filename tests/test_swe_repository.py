@@ -15,20 +15,13 @@ from stepgym.tasks.swe import Instance
 from stepgym.tasks.swe_source import pack, write_files
 from tests.swe_attacks import diff as patch_of
 
+pytestmark = pytest.mark.usefixtures("namespaces")
+
 FILES = {
     "pkg/core.py": "".join(f"line_{number} = {number}\n" for number in range(40)),
     "README": "read me\n",
     ".gitignore": "*.log\n",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def namespaces() -> None:
-    try:
-        with make("namespace"):
-            pass
-    except SandboxError as error:
-        pytest.skip(f"namespace: {error}")
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stepgym.errors import SandboxError, TaskError
+from stepgym.errors import TaskError
 from stepgym.evals.swe_making import run_tests
 from stepgym.rewards.swe.grading import grade
-from stepgym.sandboxes import make
 from stepgym.tasks import load
 from stepgym.tasks.swe import Instance, instance_of
 from stepgym.tasks.swe_patch import is_test
@@ -18,17 +17,10 @@ from stepgym.tasks.swe_small import FOLDER
 from stepgym.tasks.swe_source import git, materialise, pack, unpack
 from stepgym.tasks.txtar import read_txtar
 
+pytestmark = pytest.mark.usefixtures("namespaces")
+
 TASKS = load("swe-small")
 IDS = [task.id for task in TASKS]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def namespaces() -> None:
-    try:
-        with make("namespace"):
-            pass
-    except SandboxError as error:
-        pytest.skip(f"no sandbox: {error}")
 
 
 def laid_out(instance: Instance, folder: Path) -> Instance:
